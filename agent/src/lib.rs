@@ -1,0 +1,7 @@
+//! The agent: measures and executes, knows no experiment.
+//!
+//! The way of the data: `sensor` → `sampler` → `spool` → `link`, with `inference` as the device under test and `trial`
+//! putting the phases of one assignment in order.
+
+pub mod clock;
+pub mod sensor;

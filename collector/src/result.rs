@@ -1,0 +1,146 @@
+//! What came of one attempt at one trial: the row behind every figure of a report.
+//!
+//! Kept as JSON in the store; every name carries its unit.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a figure comes from. Kinds never share a mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Read from a power sensor on the node.
+    Measured,
+    /// Measured on another bench, replayed from its recording.
+    MeasuredElsewhere,
+    /// Computed from a model of the load.
+    Estimated,
+    /// Made by an emulated sensor.
+    Simulated,
+}
+
+/// One attempt, executed and assessed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialResult {
+    /// Run.
+    pub run: String,
+    /// Position in the run's trial list, from 0.
+    pub trial: u32,
+    /// From 1.
+    pub attempt: u32,
+    /// Block of the seeded order: one replicate of everything.
+    pub block: u32,
+    /// Node that executed it.
+    pub node: String,
+    /// Treatment, from the experiment.
+    pub treatment: String,
+    /// Replicate, from 0.
+    pub replicate: u32,
+    /// Why the attempt does not count; empty for a valid one.
+    pub invalid_reasons: Vec<InvalidReason>,
+    /// Everything that was measured; absent when the attempt failed before its windows were complete.
+    pub measurement: Option<Measurement>,
+}
+
+impl TrialResult {
+    /// Whether the attempt counts.
+    pub fn is_valid(&self) -> bool {
+        self.invalid_reasons.is_empty()
+    }
+}
+
+/// Why an attempt does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvalidReason {
+    /// Constant word for programs: "readings_lost", "clipped", "idle_drift", "window_too_short", "clock_error",
+    /// "agent_restarted", "collector_restarted", "node_lost", "failed" ...
+    pub code: String,
+    /// For people, with the figures that decided.
+    pub message: String,
+}
+
+/// What an attempt measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Where the energy figures come from.
+    pub kind: Kind,
+    /// Sensor and channel, for people: "ina219-emulator (rail)".
+    pub sensor: String,
+    /// Nominal sample rate.
+    pub sample_rate_hz: f64,
+    /// Boot id of the samples, a UUID.
+    pub samples_boot_id: String,
+    /// Channel index within the boot id.
+    pub samples_channel: u32,
+    /// All windows, in time order.
+    pub windows: Vec<WindowResult>,
+    /// Joules of one inference, all of the rail: mean of the active window, or for a recording of several windows the
+    /// median of the windows, as MLPerf Tiny scores.
+    pub energy_joules_per_inference: Uncertain,
+    /// Joules of one inference above the idle power around it; absent without idle windows.
+    pub energy_joules_per_inference_above_idle: Option<Uncertain>,
+    /// What the runtime reported; absent for recordings.
+    pub inference: Option<InferenceResult>,
+}
+
+/// A figure with its expanded uncertainty, coverage factor 2 (about 95 %).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Uncertain {
+    /// The figure.
+    pub value: f64,
+    /// Half width of the interval; absent when the source states no error.
+    pub expanded_uncertainty: Option<f64>,
+}
+
+/// One window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WindowResult {
+    /// "idle" or "active".
+    pub phase: String,
+    /// First instant, on the monotonic clock of the samples' boot id.
+    pub start_mono_ns: u64,
+    /// First instant after.
+    pub end_mono_ns: u64,
+    /// Inferences completed inside.
+    pub inference_count: u64,
+    /// Samples inside.
+    pub sample_count: u64,
+    /// Readings known to be lost inside.
+    pub lost_reading_count: u64,
+    /// All energy of the window.
+    pub energy_joules: Uncertain,
+    /// Mean power of the window.
+    pub power_watts_mean: f64,
+    /// What the emulated load really took; absent for real sensors.
+    pub simulated_true_joules: Option<f64>,
+}
+
+/// What the runtime reported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InferenceResult {
+    /// "litert".
+    pub runtime: String,
+    /// Version of its library.
+    pub runtime_version: String,
+    /// Threads the runtime was given.
+    pub thread_count: u32,
+    /// Median latency.
+    pub latency_ms_p50: f64,
+    /// 95th percentile.
+    pub latency_ms_p95: f64,
+    /// 99th percentile.
+    pub latency_ms_p99: f64,
+    /// HdrHistogram V2, ns, hexadecimal.
+    pub latency_histogram: String,
+    /// Row = label, column = prediction. // [label][prediction]
+    pub confusion: Vec<Vec<u64>>,
+    /// SHA-256 of all raw outputs, hexadecimal.
+    pub outputs_sha256: String,
+    /// Resident memory before the model was loaded.
+    pub memory_bytes_before: u64,
+    /// Peak resident memory of the worker process.
+    pub memory_bytes_peak: u64,
+    /// Input tensor, for people: "int8 1×32×32×3".
+    pub input: String,
+    /// Output tensor, for people.
+    pub output: String,
+}

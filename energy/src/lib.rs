@@ -1,0 +1,16 @@
+//! Turns watts into joules, with an uncertainty.
+//!
+//! The only place in the project that integrates. Everything is a pure function of its arguments: no I/O, no clock.
+//!
+//! The way of a figure: [`Series`] (samples of one channel) + window → [`integrate`] → [`Energy`] (joules and, as
+//! separate components, what may be wrong with them) → [`above_idle`] subtracts the idle power of the windows around.
+
+mod budget;
+mod idle;
+mod integrate;
+mod series;
+
+pub use budget::{Budget, Uncertainty};
+pub use idle::{AboveIdle, above_idle};
+pub use integrate::{Energy, EnergyError, integrate};
+pub use series::{EnergySample, Series};
