@@ -10,7 +10,7 @@ mod idle;
 mod integrate;
 mod series;
 
-pub use budget::{Budget, Uncertainty};
+pub use budget::{Budget, COVERAGE_FACTOR, Uncertainty};
 pub use idle::{AboveIdle, above_idle};
 pub use integrate::{Energy, EnergyError, integrate};
 pub use series::{EnergySample, Series};

@@ -57,7 +57,8 @@ impl Series {
             v1::channel::Scale::Energy(wire) => {
                 let step = joules_per_code(wire);
                 #[expect(clippy::cast_precision_loss, reason = "codes stay below 2^53")]
-                let sample = |reading: &Reading| EnergySample { end: reading.at, energy: step * (reading.first as f64) };
+                let sample =
+                    |reading: &Reading| EnergySample { end: reading.at, energy: step * (reading.first as f64) };
                 let gain_limit = wire.gain_ppm.map(|ppm| f64::from(ppm) / 1e6);
                 Some(Self::Energy { samples: readings.iter().map(sample).collect(), period, gain_limit })
             }

@@ -171,10 +171,10 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], InputSetError> {
         let end = self.position.saturating_add(count);
-        let taken = self.bytes.get(self.position..end).ok_or(InputSetError::Length {
-            expected: end as u64,
-            found: self.bytes.len() as u64,
-        })?;
+        let taken = self
+            .bytes
+            .get(self.position..end)
+            .ok_or(InputSetError::Length { expected: end as u64, found: self.bytes.len() as u64 })?;
         self.position = end;
         Ok(taken)
     }

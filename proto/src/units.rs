@@ -139,12 +139,16 @@ fn write_si(f: &mut fmt::Formatter<'_>, value: f64, symbol: &str) -> fmt::Result
     let digits = f.precision().unwrap_or(3);
     // A magnitude that rounds up to 1000 belongs to the next prefix.
     let rounded_up = 0.5 * 10f64.powi(1 - i32::try_from(digits).unwrap_or(3));
-    let (scale, prefix) = PREFIXES
-        .into_iter()
-        .find(|(scale, _)| value.abs() / scale >= 1.0 - rounded_up / 10.0)
-        .unwrap_or((1e-12, "p"));
+    let (scale, prefix) =
+        PREFIXES.into_iter().find(|(scale, _)| value.abs() / scale >= 1.0 - rounded_up / 10.0).unwrap_or((1e-12, "p"));
     let scaled = value / scale;
-    let whole_digits = if scaled.abs() >= 100.0 { 3 } else if scaled.abs() >= 10.0 { 2 } else { 1 };
+    let whole_digits = if scaled.abs() >= 100.0 {
+        3
+    } else if scaled.abs() >= 10.0 {
+        2
+    } else {
+        1
+    };
     write!(f, "{scaled:.*} {prefix}{symbol}", digits.saturating_sub(whole_digits))
 }
 

@@ -1249,6 +1249,9 @@ pub struct SampleBatch {
     /// An encoded `Columns`. Kept as bytes, so that the collector stores what arrived.
     #[prost(bytes = "bytes", tag = "6")]
     pub columns: ::prost::bytes::Bytes,
+    /// CRC-32 (IEEE) of `columns`: a cut at a field's end would otherwise read as a shorter batch without flags.
+    #[prost(fixed32, tag = "7")]
+    pub columns_crc32: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LostReadings {
