@@ -44,7 +44,7 @@ pub(super) fn pooled<'a>(histograms: impl IntoIterator<Item = &'a str>) -> Optio
 }
 
 fn bytes(hexadecimal: &str) -> Option<Vec<u8>> {
-    if !hexadecimal.is_ascii() || hexadecimal.len() % 2 != 0 {
+    if !hexadecimal.is_ascii() || !hexadecimal.len().is_multiple_of(2) {
         return None;
     }
     let digits = |pair| std::str::from_utf8(pair).ok();
