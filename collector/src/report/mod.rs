@@ -18,7 +18,8 @@
 //!
 //! They are not added: a difference between two treatments on one sensor is blurred by the first mostly, a figure set
 //! beside one from another bench by the second too. The uncertainty of the mean is the mean of the replicates'
-//! uncertainties, not divided by √n, because a shunt that is 1 % off is so in each of them. A single replicate has no
+//! uncertainties, not divided by √n, because a shunt that is 1 % off is so in each of them; its smaller parts that do
+//! scatter (quantisation, edges) are kept whole too, which errs on the safe side. A single replicate has no
 //! interval, and neither have replays of one recording: they repeat the same samples.
 //!
 //! **Quality** is that of the first valid replicate. A model computes the same outputs each time, so replicates whose

@@ -74,7 +74,10 @@ pub(super) const DEFINITIONS: [(&str, &str); 22] = [
         "energy of the active window (trapezoid rule over power with interpolated edges; of a meter that counts energy, \
          its sum) divided by the inferences in it, the mean over the valid replicates.",
     ),
-    ("above idle", "the same, less the mean power of the two idle windows around the active one."),
+    (
+        "above idle",
+        "the same, less the mean power of the idle windows before and after, times the length of the active window.",
+    ),
     (
         "95 % interval",
         "how far replicates scatter: half width of the two-sided t interval of the mean; it shrinks with more \
@@ -82,8 +85,9 @@ pub(super) const DEFINITIONS: [(&str, &str); 22] = [
     ),
     (
         "uncertainty",
-        "how far the sensor may be off in all replicates alike: expanded measurement uncertainty, k = 2 (about 95 %); \
-         systematic, so it is not divided by the root of n. The two are different things; neither contains the other.",
+        "how far the measurement may be off: expanded uncertainty, k = 2 (about 95 %), from the sensor's error budget; \
+         systematic, taken as the same in all replicates, so it is not divided by the root of n. The two are different \
+         things; neither contains the other.",
     ),
     ("energy per correct", "energy per inference divided by the accuracy."),
     ("mean power", "mean over the active windows, idle power included."),
