@@ -2,6 +2,7 @@
 //!
 //! The way of the data: `ingest` → `store` → `assess` → `report`, with `schedule` deciding what is executed next.
 
+pub mod hex;
 pub mod report;
 pub mod result;
 pub mod statistics;
