@@ -1,15 +1,14 @@
 //! The only reader of a clock in the collector.
 
-use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tinywatt_proto::time::{MonoNs, nanoseconds};
 use tokio::time::Instant;
 
-/// Nanoseconds since the Unix epoch. For people and for the clock probes; never for an interval.
+/// Nanoseconds since the Unix epoch; 0 on a machine whose clock stands before it.
+#[expect(clippy::disallowed_methods, reason = "this is the module that may")]
 pub fn unix_ns() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "this is the collector's clock")]
-    let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).map_or(0, nanoseconds)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanoseconds)
 }
 
 /// Time since the collector started, for deadlines. Stands still in tests that pause tokio's time.
@@ -24,6 +23,6 @@ impl Uptime {
 
     /// The instant now.
     pub fn now(self) -> MonoNs {
-        MonoNs::default().after(self.0.elapsed().max(Duration::ZERO))
+        MonoNs::default().after(self.0.elapsed())
     }
 }

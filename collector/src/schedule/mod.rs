@@ -5,8 +5,10 @@
 mod command;
 mod event;
 mod plan;
+mod records;
 mod state;
 
+pub mod driver;
 pub mod workload;
 
 use std::time::Duration;
@@ -14,6 +16,7 @@ use std::time::Duration;
 pub use command::{Command, Counts, RunEnd};
 pub use event::{Event, OpenAttempt, RunPlan, TrialPlan};
 pub use plan::{plan, run_duration};
+pub use records::{AttemptRow, Records, RecordsError, RunRow};
 pub use state::State;
 
 /// How patient the schedule is.
