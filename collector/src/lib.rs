@@ -2,4 +2,8 @@
 //!
 //! The way of the data: `ingest` → `store` → `assess` → `report`, with `schedule` deciding what is executed next.
 
+pub mod artifacts;
+pub mod clock;
+pub mod clock_fit;
 pub mod result;
+pub mod store;
