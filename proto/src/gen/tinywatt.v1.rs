@@ -678,6 +678,13 @@ pub struct Completed {
     /// Absent for replayed recordings.
     #[prost(message, optional, tag = "2")]
     pub inference: ::core::option::Option<InferenceSummary>,
+    /// Bits of the Raspberry Pi firmware's `get_throttled` at the end of the trial: 0-3 now (undervoltage, frequency capped,
+    /// throttled, soft temperature limit), 16-19 the same since boot. Absent on other machines.
+    #[prost(uint32, optional, tag = "3")]
+    pub throttled_bits: ::core::option::Option<u32>,
+    /// The same at the start of the trial: a bit since boot that was set before says nothing about this trial.
+    #[prost(uint32, optional, tag = "4")]
+    pub throttled_bits_before: ::core::option::Option<u32>,
 }
 /// A half-open stretch \[start, end) of a trial on the monotonic clock of `samples_boot_id`.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
