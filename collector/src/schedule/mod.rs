@@ -2,10 +2,10 @@
 //!
 //! [`plan`] lays the trial list, [`State`] decides, [`driver`] is the only part with I/O. Never reads a sample.
 
+mod check;
 mod command;
 mod event;
 mod plan;
-mod records;
 mod state;
 
 pub mod driver;
@@ -13,10 +13,10 @@ pub mod workload;
 
 use std::time::Duration;
 
+pub use check::{ATTEMPT_COUNT_MAX, TRIAL_COUNT_MAX, WINDOW_PERIOD_COUNT_MIN, check};
 pub use command::{Command, Counts, RunEnd};
 pub use event::{Event, OpenAttempt, RunPlan, TrialPlan};
 pub use plan::{plan, run_duration};
-pub use records::{AttemptRow, Records, RecordsError, RunRow};
 pub use state::State;
 
 /// How patient the schedule is.

@@ -10,12 +10,13 @@ use tokio::task::{Id, JoinError};
 use super::{Driver, DriverError};
 use crate::clock;
 use crate::result::{InvalidReason, TrialResult};
-use crate::schedule::{Command, Counts, Event, Records, RecordsError, RunEnd, RunRow};
+use crate::schedule::{Command, Counts, Event, RunEnd};
+use crate::store::RunRow;
 
 /// How an assessment's task ended.
-type Joined = Result<(Id, (AttemptId, Result<TrialResult, RecordsError>)), JoinError>;
+type Joined = Result<(Id, (AttemptId, Result<TrialResult, DriverError>)), JoinError>;
 
-impl<R: Records> Driver<R> {
+impl Driver {
     /// Does what was decided, in order.
     pub(super) async fn obey(&mut self, commands: Vec<Command>) -> Result<(), DriverError> {
         let mut commands = VecDeque::from(commands);
@@ -41,16 +42,17 @@ impl<R: Records> Driver<R> {
 
     /// Notes the attempt in the store, then puts its assignment together.
     async fn assign(&mut self, node: &NodeId, attempt: &AttemptId) -> Result<v1::Assignment, DriverError> {
-        let noting = || DriverError::doing("note an attempt");
-        self.records.start_attempt(attempt, node, clock::unix_ns()).await.map_err(noting())?;
+        self.store.start_attempt(attempt, node, clock::unix_ns()).await.map_err(DriverError::Write)?;
         let row = self.runs[&attempt.run].clone();
         let planned = planned(&row, attempt);
         let design = row.submit.design.as_ref();
         let mut channel = design.map_or_else(String::new, |design| design.channel.clone());
         if channel.is_empty() {
             // The check found exactly one; should the node have others by now, the agent says what it misses.
-            let channels = self.records.channels(node).await.map_err(noting())?;
-            channel = channels.into_iter().next().map_or_else(String::new, |channel| channel.name);
+            let nodes = self.store.nodes().await.map_err(DriverError::Read)?;
+            let row = nodes.into_iter().find(|row| row.node == *node);
+            let only = row.and_then(|row| row.capabilities.channels.into_iter().next());
+            channel = only.map_or_else(String::new, |channel| channel.name);
         }
         let treatment = row.submit.treatments.iter().find(|treatment| treatment.name == planned.treatment);
         let trial = Some(v1::TrialKey::from(attempt));
@@ -77,14 +79,15 @@ impl<R: Records> Driver<R> {
     /// Assesses beside everything else: it reads a trial's samples, and other nodes must not wait for that.
     fn start_assessment(&mut self, attempt: AttemptId) {
         let row = self.runs[&attempt.run].clone();
-        let (records, assess) = (self.records.clone(), self.assess.clone());
+        let (store, assess) = (self.store.clone(), self.assess.clone());
         let key = (attempt.clone(), row.clone());
         let task = self.assessments.spawn(async move {
             let result = async {
-                let outcome = records.outcome(&attempt).await?.ok_or("the outcome is not in the store")?;
+                let outcome = store.outcome(&attempt).await.map_err(DriverError::Read)?;
+                let outcome = outcome.expect("an attempt is assessed once its outcome is committed");
                 let planned = planned(&row, &attempt).clone();
                 let result = assess(row, attempt.clone(), planned, outcome).await;
-                records.finish_attempt(&attempt, &result).await?;
+                store.finish_attempt(&attempt, &result).await.map_err(DriverError::Write)?;
                 Ok(result)
             };
             let result = result.await;
@@ -95,11 +98,10 @@ impl<R: Records> Driver<R> {
 
     /// Takes in the end of an assessment.
     pub(super) async fn assessed(&mut self, joined: Joined) -> Result<(), DriverError> {
-        let keeping = || DriverError::doing("assess an attempt");
         let (attempt, result) = match joined {
             Ok((task, (attempt, result))) => {
                 self.assessed_by.remove(&task);
-                (attempt, result.map_err(keeping())?)
+                (attempt, result?)
             }
             Err(panic) => {
                 // A mistake of ours; this attempt cannot count, and the others must go on.
@@ -107,7 +109,7 @@ impl<R: Records> Driver<R> {
                 tracing::error!(%attempt, %panic, "assessment failed");
                 let message = "the assessment failed: please report this with the collector's log".to_owned();
                 let result = invalid(&row, &attempt, InvalidReason { code: "assessment_failed".to_owned(), message });
-                self.records.finish_attempt(&attempt, &result).await.map_err(keeping())?;
+                self.store.finish_attempt(&attempt, &result).await.map_err(DriverError::Write)?;
                 (attempt, result)
             }
         };
@@ -120,7 +122,7 @@ impl<R: Records> Driver<R> {
         tracing::info!(%attempt, code = reason.code, message = reason.message, "attempt broken");
         self.forget_progress(attempt);
         let result = invalid(&self.runs[&attempt.run], attempt, reason);
-        self.records.finish_attempt(attempt, &result).await.map_err(DriverError::doing("keep a result"))
+        self.store.finish_attempt(attempt, &result).await.map_err(DriverError::Write)
     }
 
     async fn end_run(&mut self, run: &RunId, end: RunEnd, counts: Counts) -> Result<(), DriverError> {
@@ -130,7 +132,7 @@ impl<R: Records> Driver<R> {
             RunEnd::Cancelled => v1::RunState::Cancelled,
         };
         let at_unix_ns = clock::unix_ns();
-        self.records.end_run(run, state, at_unix_ns).await.map_err(DriverError::doing("note the end of a run"))?;
+        self.store.end_run(run, state, at_unix_ns).await.map_err(DriverError::Write)?;
         tracing::info!(%run, ?state, ?counts, "run ended");
         if let Some(row) = self.runs.remove(run) {
             self.announce_end(&row, state, at_unix_ns, counts);

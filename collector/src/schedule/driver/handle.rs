@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::link::{Connection, Link};
 use super::watch::{Change, Snapshot};
-use crate::schedule::RecordsError;
+use crate::store::CatalogueError;
 
 /// The driver has ended, because the collector is stopping or its store failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum SubmitError {
     Name(String),
     /// The store did not keep it.
     #[error("failed to keep the run")]
-    Records(#[source] RecordsError),
+    Store(#[source] CatalogueError),
 }
 
 /// A checked experiment, with its trial list.
@@ -67,12 +67,7 @@ impl Handle {
     ///
     /// # Errors
     /// When the collector is stopping.
-    pub async fn connect(
-        &self,
-        node: NodeId,
-        boot: BootId,
-        running: Option<AttemptId>,
-    ) -> Result<Connection, Stopped> {
+    pub async fn connect(&self, node: NodeId, boot: BootId, running: Option<AttemptId>) -> Result<Connection, Stopped> {
         let (link, connection) = Link::new(self, &node, self.link_count.fetch_add(1, Ordering::Relaxed));
         self.send(Input::Connected { node, boot, running, link }).await?;
         Ok(connection)
@@ -96,11 +91,7 @@ impl Handle {
     ///
     /// # Errors
     /// When the store does not keep it, or the collector is stopping.
-    pub async fn submit(
-        &self,
-        submit: v1::SubmitRequest,
-        trials: Vec<v1::PlannedTrial>,
-    ) -> Result<RunId, SubmitError> {
+    pub async fn submit(&self, submit: v1::SubmitRequest, trials: Vec<v1::PlannedTrial>) -> Result<RunId, SubmitError> {
         let submission = Box::new(Submission { submit, trials });
         self.ask(|answer| Input::Submit { submission, answer }).await?
     }

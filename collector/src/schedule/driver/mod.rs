@@ -26,14 +26,16 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::workload::is_open_ended;
-use super::{Command, Config, Event, Records, RecordsError, RunRow, State};
+use super::{Command, Config, Event, State};
 use crate::clock::Uptime;
 use crate::result::TrialResult;
+use crate::store::{CatalogueError, ReadError, RunRow, Store};
 use handle::Input;
 use link::Link;
 
 pub use handle::{Handle, Stopped, SubmitError};
 pub use link::{Connection, Reporter};
+pub(super) use run_id::EXPERIMENT_BYTES_MAX;
 pub use watch::{Change, Snapshot, summary};
 
 /// What may wait for the driver. Every connected agent sends a few messages a second at most, and each is handled in
@@ -48,59 +50,63 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Turns a committed outcome into a result. A function, because the driver is not to know samples.
 pub type Assess = Arc<
-    dyn Fn(Arc<RunRow>, AttemptId, v1::PlannedTrial, v1::TrialOutcome) -> Pin<Box<dyn Future<Output = TrialResult> + Send>>
+    dyn Fn(
+            Arc<RunRow>,
+            AttemptId,
+            v1::PlannedTrial,
+            v1::TrialOutcome,
+        ) -> Pin<Box<dyn Future<Output = TrialResult> + Send>>
         + Send
         + Sync,
 >;
 
 /// The schedule could not go on. What was decided until then is in the store.
 #[derive(Debug, thiserror::Error)]
-#[error("the schedule failed to {doing}")]
-pub struct DriverError {
-    doing: &'static str,
-    #[source]
-    source: RecordsError,
-}
-
-impl DriverError {
-    fn doing(doing: &'static str) -> impl FnOnce(RecordsError) -> Self {
-        move |source| Self { doing, source }
-    }
+pub enum DriverError {
+    /// Runs, attempts or outcomes could not be read.
+    #[error("the schedule failed to read the store")]
+    Read(#[source] ReadError),
+    /// Runs, attempts or results could not be kept.
+    #[error("the schedule failed to write to the store")]
+    Write(#[source] CatalogueError),
 }
 
 /// The task that owns the state.
-pub struct Driver<R> {
-    records: R,
+pub struct Driver {
+    store: Store,
     assess: Assess,
     state: State,
     uptime: Uptime,
     inputs: mpsc::Receiver<Input>,
     changes: broadcast::Sender<Arc<Change>>,
+    /// Changes told so far.
+    revision: u64,
     links: HashMap<NodeId, Link>,
     /// Runs that have not ended.
     runs: HashMap<RunId, Arc<RunRow>>,
     /// What each node was seen at last.
     progress: BTreeMap<NodeId, v1::Progress>,
-    assessments: JoinSet<(AttemptId, Result<TrialResult, RecordsError>)>,
+    assessments: JoinSet<(AttemptId, Result<TrialResult, DriverError>)>,
     /// Which attempt a task assesses, should it panic.
     assessed_by: HashMap<Id, (AttemptId, Arc<RunRow>)>,
 }
 
-impl<R: Records> Driver<R> {
+impl Driver {
     /// Takes up every run that had not ended.
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub async fn resume(records: R, assess: Assess, config: Config) -> Result<(Self, Handle), DriverError> {
+    pub async fn resume(store: Store, assess: Assess, config: Config) -> Result<(Self, Handle), DriverError> {
         let (sender, inputs) = mpsc::channel(INPUT_COUNT);
         let (changes, _) = broadcast::channel(CHANGE_COUNT);
         let mut driver = Self {
-            records,
+            store,
             assess,
             state: State::new(config),
             uptime: Uptime::start(),
             inputs,
             changes: changes.clone(),
+            revision: 0,
             links: HashMap::new(),
             runs: HashMap::new(),
             progress: BTreeMap::new(),

@@ -9,23 +9,21 @@ use tinywatt_proto::v1;
 use super::handle::Submission;
 use super::{Driver, DriverError, SubmitError, run_id};
 use crate::clock;
-use crate::schedule::{AttemptRow, Event, OpenAttempt, Records, RunPlan, RunRow, TrialPlan};
+use crate::schedule::{Event, OpenAttempt, RunPlan, TrialPlan};
+use crate::store::{AttemptRow, CatalogueError, RunRow};
 
 /// Draws for an unused id. With a thousand runs of one experiment the first is taken once in a thousand times.
-const ID_DRAW_COUNT_MAX: usize = 8;
+const ID_DRAW_COUNT_MAX: u32 = 8;
 
-impl<R: Records> Driver<R> {
+impl Driver {
     /// Goes on with every run that had not ended, in the order of their submission.
     pub(super) async fn take_up_runs(&mut self) -> Result<(), DriverError> {
-        let reading = || DriverError::doing("read the runs that had not ended");
-        let mut rows = self.records.runs().await.map_err(reading())?;
-        rows.retain(|row| row.state == v1::RunState::Running);
-        rows.sort_by(|a, b| (a.started_unix_ns, &a.run).cmp(&(b.started_unix_ns, &b.run)));
-        for row in rows {
-            let attempts = self.records.attempts(&row.run).await.map_err(reading())?;
+        let rows = self.store.runs().await.map_err(DriverError::Read)?;
+        for row in rows.into_iter().filter(|row| row.state == v1::RunState::Running) {
+            let attempts = self.store.attempts(&row.run).await.map_err(DriverError::Read)?;
             let mut open_attempts = Vec::new();
             for open in attempts.iter().filter(|attempt| attempt.result.is_none()) {
-                let has_outcome = self.records.outcome(&open.attempt).await.map_err(reading())?.is_some();
+                let has_outcome = self.store.outcome(&open.attempt).await.map_err(DriverError::Read)?.is_some();
                 open_attempts.push(OpenAttempt { attempt: open.attempt.clone(), has_outcome });
             }
             tracing::info!(run = %row.run, open_attempts = open_attempts.len(), "run taken up");
@@ -40,17 +38,28 @@ impl<R: Records> Driver<R> {
     pub(super) async fn submit(&mut self, submission: Submission) -> Result<RunId, SubmitError> {
         let Submission { submit, trials } = submission;
         let experiment = submit.design.as_ref().map_or_else(String::new, |design| design.experiment.clone());
-        let run = self.unused_id(&experiment).await?;
-        let row = RunRow {
-            run: run.clone(),
-            experiment,
+        let name = || SubmitError::Name(experiment.clone());
+        let mut row = RunRow {
+            run: run_id::random(&experiment).ok_or_else(name)?,
+            experiment: experiment.clone(),
             submit,
             trials,
             started_unix_ns: clock::unix_ns(),
             state: v1::RunState::Running,
             ended_unix_ns: None,
         };
-        self.records.create_run(&row).await.map_err(SubmitError::Records)?;
+        let mut draw_count = 1;
+        loop {
+            match self.store.create_run(row.clone()).await {
+                Ok(()) => break,
+                Err(CatalogueError::RunExists { .. }) if draw_count < ID_DRAW_COUNT_MAX => {
+                    row.run = run_id::random(&experiment).ok_or_else(name)?;
+                    draw_count += 1;
+                }
+                Err(error) => return Err(SubmitError::Store(error)),
+            }
+        }
+        let run = row.run.clone();
         self.runs.insert(run.clone(), Arc::new(row));
         Ok(run)
     }
@@ -60,18 +69,6 @@ impl<R: Records> Driver<R> {
         let plan = run_plan(&self.runs[run], &[], Vec::new());
         tracing::info!(%run, trials = plan.trials.len(), "run submitted");
         self.step(Event::RunSubmitted(plan)).await
-    }
-
-    async fn unused_id(&self, experiment: &str) -> Result<RunId, SubmitError> {
-        let name = || SubmitError::Name(experiment.to_owned());
-        let mut run = run_id::random(experiment).ok_or_else(name)?;
-        for _ in 1..ID_DRAW_COUNT_MAX {
-            if self.records.run(&run).await.map_err(SubmitError::Records)?.is_none() {
-                break;
-            }
-            run = run_id::random(experiment).ok_or_else(name)?;
-        }
-        Ok(run)
     }
 }
 

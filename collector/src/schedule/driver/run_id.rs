@@ -4,7 +4,7 @@ use tinywatt_proto::ids::RunId;
 use uuid::Uuid;
 
 /// Longest experiment name: with '-' and four characters it stays well inside the 64 of a name.
-pub(crate) const EXPERIMENT_BYTES_MAX: usize = 48;
+pub(in crate::schedule) const EXPERIMENT_BYTES_MAX: usize = 48;
 
 /// 32 characters that nobody takes for another: no l, o, 0 or 1.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -12,7 +12,8 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Makes an id that is new with a probability of a million to one for each run of the experiment.
 pub(super) fn random(experiment: &str) -> Option<RunId> {
     let random = Uuid::new_v4();
-    let ending: String = random.as_bytes()[..4].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+    let ending: String =
+        random.as_bytes()[..4].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
     format!("{experiment}-{ending}").parse().ok()
 }
 

@@ -7,11 +7,14 @@ use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
 use tinywatt_proto::v1;
 
 use super::Driver;
-use crate::schedule::{AttemptRow, Counts, Records, RunRow};
+use crate::schedule::Counts;
+use crate::store::{AttemptRow, RunRow};
 
 /// How far a run is, and what it executes now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
+    /// Grows with every change of any run: tells which of two snapshots is newer.
+    pub revision: u64,
     /// How far it is.
     pub run: v1::RunSummary,
     /// The trials executing now.
@@ -58,30 +61,30 @@ fn count(items: usize) -> u32 {
     u32::try_from(items).expect("a run's trials and attempts are bounded by the submission's check")
 }
 
-impl<R: Records> Driver<R> {
+impl Driver {
     pub(super) fn snapshot(&self, run: &RunId) -> Option<Snapshot> {
         let (row, counts) = (self.runs.get(run)?, self.state.counts(run)?);
         let run = summarise(row, counts, v1::RunState::Running, None);
-        Some(Snapshot { running: self.running(&row.run), run })
+        Some(Snapshot { revision: self.revision, running: self.running(&row.run), run })
     }
 
     /// Tells all watchers of a run that has not ended.
-    pub(super) fn announce(&self, run: &RunId, text: String, counts: Counts) {
+    pub(super) fn announce(&mut self, run: &RunId, text: String, counts: Counts) {
         if let Some(row) = self.runs.get(run) {
             let summary = summarise(row, counts, v1::RunState::Running, None);
-            self.publish(run, text, Snapshot { run: summary, running: self.running(run) });
+            self.publish(run, text, summary, self.running(run));
         }
     }
 
     /// Tells all watchers that a run has ended.
-    pub(super) fn announce_end(&self, row: &RunRow, state: v1::RunState, at_unix_ns: u64, counts: Counts) {
+    pub(super) fn announce_end(&mut self, row: &RunRow, state: v1::RunState, at_unix_ns: u64, counts: Counts) {
         let text = match state {
             v1::RunState::Completed => "every trial is valid",
             v1::RunState::Cancelled => "the run was cancelled",
             _ => "the run ended with trials that stayed invalid",
         };
         let run = summarise(row, counts, state, Some(at_unix_ns));
-        self.publish(&row.run, text.to_owned(), Snapshot { run, running: Vec::new() });
+        self.publish(&row.run, text.to_owned(), run, Vec::new());
     }
 
     pub(super) fn note_progress(&mut self, node: &NodeId, progress: v1::Progress) {
@@ -91,7 +94,7 @@ impl<R: Records> Driver<R> {
         if let Some(run) = run
             && let Some(snapshot) = self.snapshot(&run)
         {
-            self.publish(&run, String::new(), snapshot);
+            self.publish(&run, String::new(), snapshot.run, snapshot.running);
         }
     }
 
@@ -101,14 +104,15 @@ impl<R: Records> Driver<R> {
     }
 
     fn running(&self, run: &RunId) -> Vec<v1::Progress> {
-        let of_run = |progress: &&v1::Progress| {
-            progress.trial.as_ref().is_some_and(|trial| trial.run_id == run.as_str())
-        };
+        let of_run =
+            |progress: &&v1::Progress| progress.trial.as_ref().is_some_and(|trial| trial.run_id == run.as_str());
         self.progress.values().filter(of_run).cloned().collect()
     }
 
-    fn publish(&self, run: &RunId, text: String, snapshot: Snapshot) {
+    fn publish(&mut self, id: &RunId, text: String, run: v1::RunSummary, running: Vec<v1::Progress>) {
+        self.revision += 1;
+        let snapshot = Snapshot { revision: self.revision, run, running };
         // An error means that nobody watches.
-        let _ = self.changes.send(Arc::new(Change { run: run.clone(), text, snapshot }));
+        let _ = self.changes.send(Arc::new(Change { run: id.clone(), text, snapshot }));
     }
 }
