@@ -5,5 +5,7 @@
 pub mod artifacts;
 pub mod clock;
 pub mod clock_fit;
+pub mod ingest;
 pub mod result;
+pub mod service;
 pub mod store;
