@@ -5,6 +5,8 @@
 pub mod artifacts;
 pub mod clock;
 pub mod clock_fit;
+pub mod ingest;
 pub mod result;
 pub mod schedule;
+pub mod service;
 pub mod store;
