@@ -5,8 +5,13 @@
 pub mod artifacts;
 pub mod clock;
 pub mod clock_fit;
+pub mod command;
+pub mod export;
 pub mod ingest;
+pub mod report;
 pub mod result;
 pub mod schedule;
+pub mod server;
 pub mod service;
+pub mod statistics;
 pub mod store;

@@ -1,0 +1,79 @@
+//! Says why rows may not be compared. A reader will put any two rows side by side, so the report warns first.
+
+use std::collections::BTreeMap;
+
+use super::table::{Energy, Row};
+use super::words::kind_word;
+
+/// Active windows end with the inference under way, so that lengths differ a little between rows of one setting. More
+/// than this part is another setting.
+const WINDOW_RATIO_MAX: f64 = 1.1;
+
+/// A reader looks the other rows up; a note names this many.
+const ROWS_NAMED_MAX: usize = 3;
+
+/// Compares rows with each other: kinds over all rows, everything else among the rows of one kind.
+pub(super) fn notes(rows: &[Row]) -> Vec<String> {
+    let measured: Vec<(&Row, &Energy)> = rows.iter().filter_map(|row| Some((row, row.energy.as_ref()?))).collect();
+    let mut notes = Vec::new();
+    notes.extend(difference("kinds of energy figures", &measured, |row, _| {
+        row.kind.map_or_else(String::new, |kind| kind_word(kind).to_owned())
+    }));
+    let mut kinds: Vec<_> = measured.iter().filter_map(|(row, _)| row.kind).collect();
+    kinds.dedup();
+    for kind in kinds {
+        let alike: Vec<_> = measured.iter().copied().filter(|(row, _)| row.kind == Some(kind)).collect();
+        notes.extend(difference("sensors", &alike, |_, energy| energy.sensors.join(" and ")));
+        notes.extend(difference("sample rates", &alike, |_, energy| {
+            energy.sample_rates_hz.iter().map(|rate| format!("{rate} Hz")).collect::<Vec<_>>().join(" and ")
+        }));
+        notes.extend(window_note(&alike));
+        let executed: Vec<_> = alike.into_iter().filter(|(row, _)| !row.runtimes.is_empty()).collect();
+        notes.extend(difference("runtimes", &executed, |row, _| row.runtimes.join(" and ")));
+        notes.extend(difference("thread counts", &executed, |row, _| match row.thread_count {
+            Some(1) => "1 thread".to_owned(),
+            Some(count) => format!("{count} threads"),
+            None => "unknown".to_owned(),
+        }));
+    }
+    notes
+}
+
+/// Notes that a property is not the same in all rows, and where it is what.
+fn difference(property: &str, rows: &[(&Row, &Energy)], text: impl Fn(&Row, &Energy) -> String) -> Option<String> {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (row, energy) in rows {
+        places.entry(text(row, energy)).or_default().push(place(row));
+    }
+    let parts: Vec<_> = places.iter().map(|(value, rows)| format!("{value} ({})", named(rows))).collect();
+    (parts.len() > 1).then(|| format!("Not comparable over different {property}: {}.", parts.join("; ")))
+}
+
+fn window_note(rows: &[(&Row, &Energy)]) -> Option<String> {
+    let (shortest_row, shortest) = rows
+        .iter()
+        .min_by(|a, b| a.1.active_window_seconds_min.total_cmp(&b.1.active_window_seconds_min))
+        .map(|(row, energy)| (place(row), energy.active_window_seconds_min))?;
+    let (longest_row, longest) = rows
+        .iter()
+        .max_by(|a, b| a.1.active_window_seconds_max.total_cmp(&b.1.active_window_seconds_max))
+        .map(|(row, energy)| (place(row), energy.active_window_seconds_max))?;
+    (longest > shortest * WINDOW_RATIO_MAX).then(|| {
+        format!(
+            "Not comparable over different window lengths: from {shortest:.3} s ({shortest_row}) to {longest:.3} s \
+             ({longest_row})."
+        )
+    })
+}
+
+fn place(row: &Row) -> String {
+    format!("{} on {}", row.treatment, row.node)
+}
+
+fn named(rows: &[String]) -> String {
+    let named = rows.iter().take(ROWS_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    match rows.len().saturating_sub(ROWS_NAMED_MAX) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}

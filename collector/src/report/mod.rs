@@ -1,0 +1,82 @@
+//! Results into tables: terminal, Markdown, CSV, JSON. Computes no joule, reads no clock and no store.
+//!
+//! [`render`] is a pure function. [`RunReport`] is what it needs of a run; [`Report`] is every value a report holds, and
+//! each format is one small file that prints those.
+//!
+//! # What the figures mean
+//!
+//! **What counts.** Only valid attempts. A row is one treatment on one node over its valid replicates of one [`Kind`];
+//! measured, measured elsewhere, estimated and simulated figures never share a row, a table of joules or a mean. Invalid
+//! attempts stand in a table of their own with their reasons, so that a reader sees what was left out.
+//!
+//! **Two doubts.** A mean of replicates carries two half widths that answer different questions:
+//!
+//! | | asks | from | with more replicates |
+//! |---|---|---|---|
+//! | 95 % interval | would other replicates give another mean? | scatter between replicates, Student's t | shrinks |
+//! | expanded uncertainty, k = 2 | is the sensor off, in all replicates alike? | the sensor's error budget | stays |
+//!
+//! They are not added: a difference between two treatments on one sensor is blurred by the first mostly, a figure set
+//! beside one from another bench by the second too. The uncertainty of the mean is the mean of the replicates'
+//! uncertainties, not divided by √n, because a shunt that is 1 % off is so in each of them; its smaller parts that do
+//! scatter (quantisation, edges) are kept whole too, which errs on the safe side. A single replicate has no
+//! interval, and neither have replays of one recording: they repeat the same samples.
+//!
+//! **Quality** is that of the first valid replicate. A model computes the same outputs each time, so replicates whose
+//! outputs or confusion differ are flagged and not averaged. Scores follow scikit-learn's conventions
+//! ([`crate::statistics::scores`]).
+//!
+//! **Latency** percentiles are of all inferences together: the replicates' histograms are added up. Percentiles are
+//! never averaged.
+//!
+//! **Joules per correct inference** are joules per inference divided by the accuracy: what a right answer costs when
+//! wrong ones are thrown away.
+//!
+//! **Recordings** show each window with the digits that MLPerf Tiny's runner prints, and its median as the score.
+//!
+//! **Comparing rows.** Where rows differ in kind, sensor, sample rate, window length, runtime or thread count, a note
+//! says so; the report does not forbid the comparison, it says why it is none.
+//!
+//! [`Kind`]: crate::result::Kind
+
+mod build;
+mod comparable;
+mod csv;
+mod input;
+mod json;
+mod latency;
+mod markdown;
+mod row;
+mod scale;
+pub mod table;
+mod tables;
+mod terminal;
+mod text;
+mod utc;
+mod words;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+pub use input::{Run, RunReport, TreatmentFacts, Workload};
+pub use latency::Latency;
+pub use table::Report;
+use tinywatt_proto::v1::ReportFormat;
+
+/// Prints the report of a run; an unspecified format means the terminal.
+pub fn render(run: &RunReport, format: ReportFormat) -> String {
+    let report = values(run);
+    match format {
+        ReportFormat::Terminal | ReportFormat::Unspecified => terminal::render(&report),
+        ReportFormat::Markdown => markdown::render(&report),
+        ReportFormat::Csv => csv::render(&report),
+        ReportFormat::Json => json::render(&report),
+    }
+}
+
+/// Computes every value of the report of a run.
+pub fn values(run: &RunReport) -> Report {
+    build::build(run)
+}

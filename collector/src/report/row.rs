@@ -1,0 +1,208 @@
+//! The figures of one row, from its replicates: all valid, all of one kind, in the order of their index.
+
+use super::build::Counted;
+use super::latency;
+use super::table::{Energy, JoulesOverReplicates, Memory, Quality, RecordedWindow, Recording, Row};
+use crate::result::{InferenceResult, Uncertain, WindowResult};
+use crate::statistics::{mean, mean_interval95, scores};
+
+/// Fills the figures of a row in.
+pub(super) fn filled(row: Row, replicates: &[Counted<'_>], is_recording: bool) -> Row {
+    let inferences: Vec<&InferenceResult> =
+        replicates.iter().filter_map(|counted| counted.measurement.inference.as_ref()).collect();
+    let quality = quality(&inferences);
+    let energy = energy(replicates, quality.map(|quality| quality.scores.accuracy), is_recording);
+    let latency = latency::pooled(inferences.iter().map(|inference| inference.latency_histogram.as_str()));
+    let mut notes = Vec::new();
+    if replicates.len() == 1 && !is_recording {
+        notes.push("one replicate: no interval".to_owned());
+    }
+    if is_recording && replicates.iter().any(|replicate| !plays_alike(*replicate, replicates[0])) {
+        notes.push("replays of one recording differ: suspect the replay, or a changed file".to_owned());
+    }
+    if quality.is_some_and(|quality| quality.outputs_equal == Some(false)) {
+        notes.push("outputs differ between replicates: scores are those of the first valid one".to_owned());
+    }
+    if quality.is_none() && !inferences.is_empty() {
+        notes.push("no scores: the confusion matrix holds no input".to_owned());
+    }
+    if latency.is_none() && !inferences.is_empty() {
+        notes.push("no latency: a replicate's histogram is empty or cannot be read".to_owned());
+    }
+    if let Some(energy) = &energy {
+        notes.extend(energy_notes(energy));
+    }
+    Row {
+        thread_count: inferences.first().map_or(row.thread_count, |inference| Some(inference.thread_count)),
+        runtimes: distinct(
+            inferences.iter().map(|inference| format!("{} {}", inference.runtime, inference.runtime_version)),
+        ),
+        quality,
+        latency,
+        memory: memory(&inferences),
+        energy,
+        notes,
+        ..row
+    }
+}
+
+fn energy_notes(energy: &Energy) -> Vec<String> {
+    let (total, above) = (&energy.per_inference, &energy.per_inference_above_idle);
+    let mut notes = Vec::new();
+    match above {
+        Some(above) if above.replicate_count < total.replicate_count => notes.push(format!(
+            "above idle: known for {} of {} replicates only",
+            above.replicate_count, total.replicate_count
+        )),
+        Some(above) if above.joules_mean <= 0.0 => {
+            notes.push("above idle: not more than the noise of the idle windows".to_owned());
+        }
+        _ => {}
+    }
+    if total.joules_expanded_uncertainty.is_none() {
+        notes.push("no measurement uncertainty: the sensor states no error".to_owned());
+    }
+    notes
+}
+
+fn quality(inferences: &[&InferenceResult]) -> Option<Quality> {
+    let first = inferences.first()?;
+    let equal =
+        |other: &&&InferenceResult| other.outputs_sha256 == first.outputs_sha256 && other.confusion == first.confusion;
+    Some(Quality {
+        scores: scores(&first.confusion)?,
+        input_count: first.confusion.iter().flatten().sum(),
+        outputs_equal: (inferences.len() > 1).then(|| inferences.iter().filter(equal).count() == inferences.len()),
+    })
+}
+
+fn memory(inferences: &[&InferenceResult]) -> Option<Memory> {
+    let increase =
+        |inference: &&InferenceResult| inference.memory_bytes_peak.saturating_sub(inference.memory_bytes_before);
+    Some(Memory {
+        bytes_peak: inferences.iter().map(|inference| inference.memory_bytes_peak).max()?,
+        bytes_increase: inferences.iter().map(increase).max()?,
+    })
+}
+
+fn energy(replicates: &[Counted<'_>], accuracy: Option<f64>, is_recording: bool) -> Option<Energy> {
+    let totals: Vec<Uncertain> =
+        replicates.iter().map(|counted| counted.measurement.energy_joules_per_inference).collect();
+    let above: Vec<Uncertain> = replicates
+        .iter()
+        .filter_map(|counted| counted.measurement.energy_joules_per_inference_above_idle)
+        .filter(|figure| figure.value.is_finite())
+        .collect();
+    let per_inference = over_replicates(&totals, is_recording)?;
+    let active: Vec<&WindowResult> = replicates.iter().flat_map(|counted| active_windows(counted)).collect();
+    let seconds: Vec<f64> = active.iter().map(|window| window_seconds(window)).collect();
+    let sum = |count: fn(&WindowResult) -> u64| active.iter().map(|window| count(window)).sum();
+    Some(Energy {
+        joules_per_correct_inference: accuracy
+            .filter(|accuracy| *accuracy > 0.0)
+            .map(|accuracy| per_inference.joules_mean / accuracy),
+        power_watts_mean: mean(&replicates.iter().filter_map(|counted| power_watts(counted)).collect::<Vec<_>>()),
+        simulated_true_joules_per_inference: true_joules_per_inference(replicates),
+        sensors: distinct(replicates.iter().map(|counted| counted.measurement.sensor.clone())),
+        sample_rates_hz: distinct(replicates.iter().map(|counted| counted.measurement.sample_rate_hz)),
+        active_window_seconds_min: seconds.iter().copied().min_by(f64::total_cmp).unwrap_or(0.0),
+        active_window_seconds_max: seconds.iter().copied().max_by(f64::total_cmp).unwrap_or(0.0),
+        inference_count: sum(|window| window.inference_count),
+        sample_count: sum(|window| window.sample_count),
+        lost_reading_count: replicates
+            .iter()
+            .flat_map(|counted| &counted.measurement.windows)
+            .map(|window| window.lost_reading_count)
+            .sum(),
+        per_inference,
+        per_inference_above_idle: over_replicates(&above, is_recording),
+    })
+}
+
+/// Averages replicates. Their expanded uncertainties are averaged too and not divided by √n: all replicates went
+/// through the same shunt and converter, so an error of these is the same in each of them.
+fn over_replicates(figures: &[Uncertain], is_recording: bool) -> Option<JoulesOverReplicates> {
+    let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
+    let interval = mean_interval95(&values)?;
+    let uncertainties: Option<Vec<f64>> =
+        figures.iter().map(|figure| figure.expanded_uncertainty.filter(|half_width| half_width.is_finite())).collect();
+    Some(JoulesOverReplicates {
+        joules_mean: interval.mean,
+        replicate_count: values.len(),
+        joules_interval95_half_width: interval.half_width.filter(|_| !is_recording),
+        joules_expanded_uncertainty: uncertainties.as_deref().and_then(mean),
+        joules_by_replicate: values,
+    })
+}
+
+/// Mean power of a replicate: of its active windows, weighted by their length.
+fn power_watts(counted: &Counted<'_>) -> Option<f64> {
+    let weighted: f64 = active_windows(counted).map(|window| window.power_watts_mean * window_seconds(window)).sum();
+    let seconds: f64 = active_windows(counted).map(window_seconds).sum();
+    Some(weighted / seconds).filter(|watts| watts.is_finite())
+}
+
+/// The emulated load's own joules per inference, the mean over replicates; absent unless every window knows them.
+fn true_joules_per_inference(replicates: &[Counted<'_>]) -> Option<f64> {
+    let of_replicate = |counted: &Counted<'_>| {
+        let joules: f64 = active_windows(counted).map(|window| window.simulated_true_joules).sum::<Option<f64>>()?;
+        let inference_count = active_windows(counted).map(|window| window.inference_count).sum();
+        Some(joules / as_f64(inference_count)).filter(|joules| joules.is_finite())
+    };
+    mean(&replicates.iter().map(of_replicate).collect::<Option<Vec<_>>>()?)
+}
+
+/// Whether two replays went alike, to the last bit.
+fn plays_alike(one: Counted<'_>, other: Counted<'_>) -> bool {
+    let windows = |counted: &Counted<'_>| {
+        active_windows(counted).map(|window| (window.energy_joules.value, window.inference_count)).collect::<Vec<_>>()
+    };
+    windows(&one) == windows(&other)
+}
+
+/// The windows of a recording, of its first valid replay.
+pub(super) fn recording(treatment: &str, node: &str, replicates: &[Counted<'_>]) -> Option<Recording> {
+    let first = replicates.first()?;
+    let windows = active_windows(first)
+        .map(|window| RecordedWindow {
+            seconds: window_seconds(window),
+            inference_count: window.inference_count,
+            power_watts_mean: window.power_watts_mean,
+            joules: window.energy_joules.value,
+            joules_per_inference: (window.inference_count > 0)
+                .then(|| window.energy_joules.value / as_f64(window.inference_count)),
+        })
+        .collect();
+    Some(Recording {
+        treatment: treatment.to_owned(),
+        node: node.to_owned(),
+        kind: first.measurement.kind,
+        sensor: first.measurement.sensor.clone(),
+        joules_per_inference_median: first.measurement.energy_joules_per_inference.value,
+        windows,
+    })
+}
+
+fn active_windows<'a>(counted: &Counted<'a>) -> impl Iterator<Item = &'a WindowResult> + use<'a> {
+    counted.measurement.windows.iter().filter(|window| window.phase == "active")
+}
+
+fn window_seconds(window: &WindowResult) -> f64 {
+    as_f64(window.end_mono_ns.saturating_sub(window.start_mono_ns)) / 1e9
+}
+
+/// The values in their order, each once.
+fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut distinct = Vec::new();
+    for value in values {
+        if !distinct.contains(&value) {
+            distinct.push(value);
+        }
+    }
+    distinct
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53: counts, and windows below 104 days in ns")]
+fn as_f64(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,122 @@
+//! The report for a terminal of 120 columns.
+
+use std::fmt::Write;
+
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, TableStyle, Width};
+
+use super::table::Report;
+use super::tables::{header_facts, score, tables};
+use super::text::{Align, Column, TextTable};
+use super::words::DEFINITIONS;
+
+/// Columns of a terminal that every line fits in.
+const WIDTH: u16 = 120;
+
+/// What a column of words may be narrowed to.
+const WORD_WIDTH_MIN: u16 = 8;
+
+/// Prints a report.
+pub(super) fn render(report: &Report) -> String {
+    let mut text = format!("Run {}\n\n", plain(&report.header.run));
+    for (name, fact) in header_facts(report) {
+        text += &format!("{name:<12}{}\n", plain(&fact));
+    }
+    for banner in &report.banners {
+        text += &format!("\n{}\n", wrapped(&format!("!! {banner}"), "   "));
+    }
+    for table in tables(report) {
+        text += &format!("\n{}\n{}\n", plain(&table.title), drawn(&table));
+    }
+    if !report.recordings.is_empty() {
+        text += "\nScores of the recordings\n";
+        for recording in &report.recordings {
+            let of = plain(&format!("{} on {}", recording.treatment, recording.node));
+            text += &format!("{of}: {}\n", score(recording));
+        }
+    }
+    if !report.notes.is_empty() {
+        text += "\nNotes\n";
+        for note in &report.notes {
+            text += &format!("{}\n", wrapped(&format!("* {}", plain(note)), "  "));
+        }
+    }
+    text += "\nWhat the columns mean\n";
+    for (name, meaning) in DEFINITIONS {
+        text += &format!("{}\n", wrapped(&format!("{name}: {meaning}"), "    "));
+    }
+    text
+}
+
+fn drawn(table: &TextTable) -> String {
+    let mut drawing = Table::new();
+    drawing.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    // Figures under the end of their head, words under its beginning; heads stand on the line above the figures.
+    let lines = table.columns.iter().map(|column| column.head.lines().count()).max().unwrap_or(1);
+    drawing.set_header(table.columns.iter().map(|column| {
+        let blank_lines = "\n".repeat(lines - column.head.lines().count());
+        Cell::new(format!("{blank_lines}{}", column.head)).set_alignment(alignment(column))
+    }));
+    for row in &table.rows {
+        let cells = row.iter().zip(&table.columns);
+        drawing.add_row(cells.map(|(cell, column)| Cell::new(plain(cell)).set_alignment(alignment(column))));
+    }
+    for (drawn, column) in drawing.column_iter_mut().zip(&table.columns) {
+        drawn.set_padding((0, 2));
+        drawn.set_constraint(match column.align {
+            Align::Left => ColumnConstraint::LowerBoundary(Width::Fixed(WORD_WIDTH_MIN)),
+            Align::Right => ColumnConstraint::ContentWidth,
+        });
+    }
+    let text: Vec<_> = drawing.lines().map(|line| line.trim_end().to_owned()).collect();
+    let width = text.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let (head, body) = text.split_at(lines.min(text.len()));
+    format!("{}\n{}\n{}", head.join("\n"), "─".repeat(width), body.join("\n"))
+}
+
+fn alignment(column: &Column) -> CellAlignment {
+    match column.align {
+        Align::Left => CellAlignment::Left,
+        Align::Right => CellAlignment::Right,
+    }
+}
+
+/// Breaks a text at spaces so that each line fits; all lines but the first begin with `indent`.
+fn wrapped(text: &str, indent: &str) -> String {
+    let mut lines = String::new();
+    let mut width = 0;
+    for word in text.split(' ') {
+        let word_width = word.chars().count();
+        if width > 0 && width + 1 + word_width > usize::from(WIDTH) {
+            write!(lines, "\n{indent}{word}").expect("a string takes every text");
+            width = indent.chars().count() + word_width;
+        } else {
+            let space = if width == 0 { "" } else { " " };
+            write!(lines, "{space}{word}").expect("a string takes every text");
+            width += space.len() + word_width;
+        }
+    }
+    lines
+}
+
+/// The text without control characters: a name from elsewhere shall not steer somebody's terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_broken_at_spaces() {
+        let text = wrapped(&"joule ".repeat(50), "  ");
+        assert!(text.lines().count() > 1);
+        assert!(text.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{text}");
+        assert_eq!(text.split_whitespace().count(), 50);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(plain("a\u{1b}[31mb\nc"), "a [31mb c");
+    }
+}

@@ -1,0 +1,125 @@
+//! The words that every format shares: kinds, and what each column means.
+
+use crate::result::Kind;
+
+/// Names a kind in a table.
+pub(super) fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Measured => "measured",
+        Kind::MeasuredElsewhere => "measured elsewhere",
+        Kind::Estimated => "estimated",
+        Kind::Simulated => "simulated",
+    }
+}
+
+/// Names a kind for programs, as the JSON does.
+pub(super) fn kind_code(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Measured => "measured",
+        Kind::MeasuredElsewhere => "measured_elsewhere",
+        Kind::Estimated => "estimated",
+        Kind::Simulated => "simulated",
+    }
+}
+
+/// Says in a sentence where figures of a kind come from.
+pub(super) fn kind_note(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Measured => "read from a power sensor on the node",
+        Kind::MeasuredElsewhere => "measured on another bench and replayed from its recording",
+        Kind::Estimated => "computed from a model of the load, not measured",
+        Kind::Simulated => "made by an emulated sensor, not measured",
+    }
+}
+
+/// Says before all figures that `count` of `row_count` rows are of this kind.
+pub(super) fn kind_banner(kind: Kind, count: usize, row_count: usize) -> String {
+    let rows = if count == row_count {
+        "all energy figures here were".to_owned()
+    } else {
+        let noun = if row_count == 1 { "row" } else { "rows" };
+        format!("the energy figures of {count} of {row_count} {noun} were")
+    };
+    let advice = match kind {
+        Kind::Simulated => "They say how the system behaves, and nothing about any hardware.",
+        Kind::Estimated => "Take them as orders of magnitude.",
+        Kind::MeasuredElsewhere => "The node that replayed them had no part in them.",
+        Kind::Measured => "",
+    };
+    format!("{}: {rows} {}. {advice}", kind_word(kind).to_uppercase(), kind_note(kind)).trim_end().to_owned()
+}
+
+/// Column and its meaning, one sentence each, in the order of the tables.
+pub(super) const DEFINITIONS: [(&str, &str); 22] = [
+    ("kind", "where energy figures come from; kinds never share a cell or a mean."),
+    ("number format", "what the model's tensors hold, read from the file and not from its name."),
+    ("size", "the deployable model file; 1 kB = 1000 bytes, 1 MB = 1,000,000 bytes."),
+    ("accuracy", "part of the inputs classified correctly, in the first valid replicate."),
+    (
+        "macro precision, recall, F1",
+        "unweighted means over the classes that occur as label or prediction, a ratio of nothing counting as 0 \
+         (scikit-learn's average=\"macro\", zero_division=0).",
+    ),
+    ("outputs", "whether all valid replicates gave the same outputs, bit for bit."),
+    ("valid", "replicates behind the row's figures, of the replicates attempted."),
+    (
+        "latency p50, p95, p99",
+        "percentiles over the inferences of all valid replicates together, each timed from copying the input in to \
+         reading the output out.",
+    ),
+    ("peak memory", "largest resident memory of the worker process in any valid replicate; 1 MB = 1,000,000 bytes."),
+    ("increase", "peak memory less what the process held before it loaded the model."),
+    (
+        "energy per inference",
+        "energy of the active window (trapezoid rule over power with interpolated edges; of a meter that counts energy, \
+         its sum) divided by the inferences in it, the mean over the valid replicates.",
+    ),
+    (
+        "above idle",
+        "the same, less the mean power of the idle windows before and after, times the length of the active window.",
+    ),
+    (
+        "95 % interval",
+        "how far replicates scatter: half width of the two-sided t interval of the mean; it shrinks with more \
+         replicates, and knows nothing of errors they share (n = 1: one replicate, no interval).",
+    ),
+    (
+        "uncertainty",
+        "how far the measurement may be off: expanded uncertainty, k = 2 (about 95 %), from the sensor's error budget; \
+         systematic, taken as the same in all replicates, so it is not divided by the root of n. The two are different \
+         things; neither contains the other.",
+    ),
+    ("energy per correct", "energy per inference divided by the accuracy."),
+    ("mean power", "mean over the active windows, idle power included."),
+    ("sensor, rate", "what measured, and its nominal sample rate."),
+    ("window", "length of the active windows, shortest to longest."),
+    ("inferences, samples", "inferences completed and samples taken in the active windows of all valid replicates."),
+    (
+        "lost",
+        "readings known to be lost in any window of the valid replicates; a trial that lost more than its bound is invalid.",
+    ),
+    (
+        "score",
+        "of a recording: the median of its windows' energy per inference, as MLPerf Tiny scores; replays repeat the \
+         same samples, so there is no interval.",
+    ),
+    ("invalid attempt", "an attempt that counts for no figure above; it is repeated, never repaired."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_of_a_kind_is_its_name_in_json() {
+        for kind in [Kind::Measured, Kind::MeasuredElsewhere, Kind::Estimated, Kind::Simulated] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind_code(kind));
+        }
+    }
+
+    #[test]
+    fn a_banner_counts_rows() {
+        assert!(kind_banner(Kind::Simulated, 3, 3).starts_with("SIMULATED: all energy figures here were made by"));
+        assert!(kind_banner(Kind::Simulated, 1, 3).contains("1 of 3 row"));
+    }
+}
