@@ -98,12 +98,21 @@ impl Export {
     fn header(&mut self, row: &RunRow) {
         let text = &mut self.text;
         line(text, format_args!("# tinywatt: run {} of experiment {}", row.run, row.experiment));
-        line(text, format_args!("# record: attempt (one try at a trial, with why it does not count), window (a phase),"));
+        line(
+            text,
+            format_args!("# record: attempt (one try at a trial, with why it does not count), window (a phase),"),
+        );
         line(text, format_args!("#   sample (one reading), lost (readings the agent counted as lost, somewhere in"));
         line(text, format_args!("#   [mono_ns, end_mono_ns)), gap (batches that never arrived, or were refused)"));
-        line(text, format_args!("# units: ns, V, A, W, J; mono_ns counts on the monotonic clock of boot_id, unix_ns is"));
+        line(
+            text,
+            format_args!("# units: ns, V, A, W, J; mono_ns counts on the monotonic clock of boot_id, unix_ns is"),
+        );
         line(text, format_args!("#   Unix time by the node's clock probes and empty where there are none"));
-        line(text, format_args!("# kind: measured, measured_elsewhere, estimated or simulated: never average over kinds"));
+        line(
+            text,
+            format_args!("# kind: measured, measured_elsewhere, estimated or simulated: never average over kinds"),
+        );
         line(text, format_args!("# joules: of a window all of its energy; of a sample that of a metering interval"));
         line(text, format_args!("# flags: 1 clipped, 2 torn, 4 late; count: inferences of a window, readings lost"));
         line(text, format_args!("{COLUMNS}"));

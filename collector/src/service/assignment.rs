@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::schedule::driver::{Handle, Reporter};
-use crate::store::{Store, chain};
+use crate::store::Store;
 
 /// How long a new stream may stay silent. An agent sends its hello with the request; ten seconds cover a bad link.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
@@ -31,9 +31,7 @@ impl Assignments {
     }
 
     async fn check_registered(&self, node: &NodeId, boot: BootId) -> Result<(), Status> {
-        let registered = self.store.registered_boot(node).await;
-        let registered = registered.map_err(|error| Status::internal(chain(&error).to_string()))?;
-        if registered == Some(boot) {
+        if self.store.registered_boot(node).await? == Some(boot) {
             return Ok(());
         }
         Err(Status::failed_precondition(format!("node {node} has not registered with this boot id: register first")))
@@ -53,12 +51,11 @@ impl AssignmentService for Assignments {
             return Err(Status::invalid_argument("the first message of a stream is a hello"));
         };
         let node: NodeId = hello.node.parse().map_err(invalid)?;
-        let boot = BootId::from_bytes(&hello.boot_id)
-            .ok_or_else(|| Status::invalid_argument("a boot id has 16 bytes"))?;
+        let boot =
+            BootId::from_bytes(&hello.boot_id).ok_or_else(|| Status::invalid_argument("a boot id has 16 bytes"))?;
         let running = hello.running.as_ref().map(AttemptId::try_from).transpose().map_err(invalid)?;
         self.check_registered(&node, boot).await?;
-        let connection = self.schedule.connect(node, boot, running).await;
-        let connection = connection.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
+        let connection = self.schedule.connect(node, boot, running).await?;
         tokio::spawn(listen(inbound, connection.reporter, connection.closed));
         Ok(Response::new(Box::pin(ReceiverStream::new(connection.work).map(Ok))))
     }

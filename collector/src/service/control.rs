@@ -1,7 +1,6 @@
 //! `ControlService`: what the command line asks for.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::pin::Pin;
 
 use tinywatt_proto::CHUNK_BYTES_MAX;
@@ -16,9 +15,9 @@ use tonic::{Request, Response, Status};
 use super::watch;
 use crate::export;
 use crate::report::{self, Run, RunReport};
-use crate::schedule::driver::{Handle, Stopped, SubmitError, summary};
+use crate::schedule::driver::{Handle, summary};
 use crate::schedule::{check, plan, run_duration};
-use crate::store::{RunRow, Store, chain};
+use crate::store::{RunRow, Store};
 
 type Reply<T> = Result<Response<T>, Status>;
 type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -39,11 +38,11 @@ impl Control {
     async fn known_run(&self, run: &str) -> Result<RunRow, Status> {
         let unknown = || Status::not_found(format!("there is no run '{run}': 'collector runs' lists them"));
         let id: RunId = run.parse().map_err(|_| unknown())?;
-        self.store.run(&id).await.map_err(internal)?.ok_or_else(unknown)
+        self.store.run(&id).await?.ok_or_else(unknown)
     }
 
     async fn stored_summary(&self, row: &RunRow) -> Result<v1::RunSummary, Status> {
-        Ok(summary(row, &self.store.attempts(&row.run).await.map_err(internal)?))
+        Ok(summary(row, &self.store.attempts(&row.run).await?))
     }
 }
 
@@ -55,7 +54,7 @@ impl ControlService for Control {
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Reply<v1::SubmitResponse> {
         let submit = request.into_inner();
-        let nodes = self.store.nodes().await.map_err(internal)?;
+        let nodes = self.store.nodes().await?;
         let artifacts = self.store.artifacts();
         let problems = check(&submit, &nodes, |sha256| artifacts.has(sha256));
         if !problems.is_empty() {
@@ -66,31 +65,31 @@ impl ControlService for Control {
         let duration_ns = nanoseconds(run_duration(&trials));
         let mut run_id = String::new();
         if !submit.dry_run {
-            run_id = self.schedule.submit(submit, trials.clone()).await.map_err(refused)?.to_string();
+            run_id = self.schedule.submit(submit, trials.clone()).await?.to_string();
         }
         Ok(Response::new(v1::SubmitResponse { run_id, trials, duration_ns }))
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Reply<Self::WatchStream> {
         let row = self.known_run(&request.into_inner().run_id).await?;
-        let responses = watch::start(self.store.clone(), self.schedule.clone(), row.run).await?;
+        let responses = watch::start(self.store.clone(), self.schedule.clone(), row.run);
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 
     async fn list_runs(&self, _: Request<v1::ListRunsRequest>) -> Reply<v1::ListRunsResponse> {
         let mut runs = Vec::new();
-        for row in self.store.runs().await.map_err(internal)? {
+        for row in self.store.runs().await? {
             runs.push(self.stored_summary(&row).await?);
         }
         Ok(Response::new(v1::ListRunsResponse { runs }))
     }
 
     async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Reply<v1::ListNodesResponse> {
-        let connected = self.schedule.connected_nodes().await.map_err(stopping)?;
+        let connected = self.schedule.connected_nodes().await?;
         let connected: BTreeMap<_, Option<AttemptId>> = connected.into_iter().collect();
         let mut nodes = Vec::new();
-        for row in self.store.nodes().await.map_err(internal)? {
-            let clock = self.store.clock_fit(&row.node, row.boot).await.map_err(internal)?;
+        for row in self.store.nodes().await? {
+            let clock = self.store.clock_fit(&row.node, row.boot).await?;
             let executing = connected.get(&row.node);
             nodes.push(v1::NodeSummary {
                 connected: executing.is_some(),
@@ -108,7 +107,7 @@ impl ControlService for Control {
 
     async fn cancel(&self, request: Request<v1::CancelRequest>) -> Reply<v1::CancelResponse> {
         let row = self.known_run(&request.into_inner().run_id).await?;
-        if self.schedule.cancel(row.run.clone()).await.map_err(stopping)? {
+        if self.schedule.cancel(row.run.clone()).await? {
             return Ok(Response::new(v1::CancelResponse {}));
         }
         Err(Status::failed_precondition(format!("run {} has ended already: there is nothing to cancel", row.run)))
@@ -121,7 +120,7 @@ impl ControlService for Control {
             return Err(Status::invalid_argument("ask for a format: terminal, markdown, csv or json"));
         }
         let row = self.known_run(&request.run_id).await?;
-        let attempts = self.store.attempts(&row.run).await.map_err(internal)?;
+        let attempts = self.store.attempts(&row.run).await?;
         let run = Run {
             id: row.run.as_str(),
             submit: &row.submit,
@@ -144,7 +143,7 @@ impl ControlService for Control {
             return Err(Status::not_found(format!("run {} has {count} trials, from 0, and no {trial}", row.run)));
         }
         let chunks = ReceiverStream::new(export::start(self.store.clone(), row, request.trial));
-        let responses = chunks.map(|chunk| chunk.map(|chunk| v1::ExportResponse { chunk }).map_err(internal));
+        let responses = chunks.map(|chunk| chunk.map(|chunk| v1::ExportResponse { chunk }).map_err(Status::from));
         Ok(Response::new(Box::pin(responses)))
     }
 }
@@ -158,25 +157,6 @@ fn chunks(mut text: &str) -> Vec<String> {
         text = rest;
     }
     chunks
-}
-
-fn refused(error: SubmitError) -> Status {
-    match error {
-        SubmitError::Stopped(stopped) => stopping(stopped),
-        SubmitError::Name(_) => Status::invalid_argument(error.to_string()),
-        SubmitError::Store(_) => internal(error),
-    }
-}
-
-pub(super) fn stopping(stopped: Stopped) -> Status {
-    Status::unavailable(stopped.to_string())
-}
-
-/// Logged here, because here it stops travelling as an error.
-pub(super) fn internal(error: impl Error + 'static) -> Status {
-    let message = chain(&error).to_string();
-    tracing::error!(error = message, "request failed");
-    Status::internal(message)
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 use tonic::{Code, Status};
 
 use crate::artifacts::ArtifactError;
+use crate::export::ExportError;
 use crate::ingest::DeliverError;
-use crate::store::{CommitError, RegisterError, chain};
+use crate::schedule::driver::{Stopped, SubmitError};
+use crate::store::{CommitError, ReadError, RegisterError, chain};
 
 fn status(code: Code, error: &dyn std::error::Error) -> Status {
     Status::new(code, chain(error).to_string())
@@ -50,4 +52,38 @@ impl From<ArtifactError> for Status {
         };
         status(code, &error)
     }
+}
+
+impl From<ReadError> for Status {
+    fn from(error: ReadError) -> Self {
+        internal(&error)
+    }
+}
+
+impl From<ExportError> for Status {
+    fn from(error: ExportError) -> Self {
+        internal(&error)
+    }
+}
+
+impl From<Stopped> for Status {
+    fn from(stopped: Stopped) -> Self {
+        status(Code::Unavailable, &stopped)
+    }
+}
+
+impl From<SubmitError> for Status {
+    fn from(error: SubmitError) -> Self {
+        match &error {
+            SubmitError::Stopped(stopped) => (*stopped).into(),
+            SubmitError::Name(_) => status(Code::InvalidArgument, &error),
+            SubmitError::Store(_) => internal(&error),
+        }
+    }
+}
+
+/// The collector's own trouble, which its log should show, too.
+fn internal(error: &dyn std::error::Error) -> Status {
+    tracing::error!(error = %chain(error), "request failed");
+    status(Code::Internal, error)
 }

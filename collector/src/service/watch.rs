@@ -6,8 +6,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::control::{internal, stopping};
-use crate::schedule::driver::{Handle, Snapshot, summary};
+use crate::schedule::driver::{Handle, Snapshot, Stopped, summary};
 use crate::store::Store;
 
 /// Responses that wait for a watcher. Beyond, it falls behind, and is given the state anew when it catches up.
@@ -16,11 +15,7 @@ const RESPONSE_COUNT: usize = 16;
 type Responses = mpsc::Sender<Result<v1::WatchResponse, Status>>;
 
 /// Starts to watch a run that is in the store.
-pub(super) async fn start(
-    store: Store,
-    schedule: Handle,
-    run: RunId,
-) -> Result<mpsc::Receiver<Result<v1::WatchResponse, Status>>, Status> {
+pub(super) fn start(store: Store, schedule: Handle, run: RunId) -> mpsc::Receiver<Result<v1::WatchResponse, Status>> {
     let (sender, receiver) = mpsc::channel(RESPONSE_COUNT);
     tokio::spawn(async move {
         if let Err(status) = watch(&store, &schedule, run, &sender).await {
@@ -28,7 +23,7 @@ pub(super) async fn start(
             let _ = sender.send(Err(status)).await;
         }
     });
-    Ok(receiver)
+    receiver
 }
 
 async fn watch(store: &Store, schedule: &Handle, run: RunId, sender: &Responses) -> Result<(), Status> {
@@ -38,6 +33,7 @@ async fn watch(store: &Store, schedule: &Handle, run: RunId, sender: &Responses)
     loop {
         let change = tokio::select! {
             () = sender.closed() => return Ok(()),
+            () = schedule.stopped() => return Err(Stopped.into()),
             change = changes.recv() => change,
         };
         match change {
@@ -53,20 +49,20 @@ async fn watch(store: &Store, schedule: &Handle, run: RunId, sender: &Responses)
                 Some(revision) => seen = revision,
                 None => return Ok(()),
             },
-            Err(RecvError::Closed) => return Err(stopping(crate::schedule::driver::Stopped)),
+            Err(RecvError::Closed) => return Err(Stopped.into()),
         }
     }
 }
 
 /// Sends how the run is now, and gives the revision of it; `None` when there is nothing more to come.
 async fn resync(store: &Store, schedule: &Handle, run: &RunId, sender: &Responses) -> Result<Option<u64>, Status> {
-    if let Some(snapshot) = schedule.snapshot(run.clone()).await.map_err(stopping)? {
+    if let Some(snapshot) = schedule.snapshot(run.clone()).await? {
         let revision = snapshot.revision;
         return Ok(send(sender, snapshot, String::new()).await.then_some(revision));
     }
-    let row = store.run(run).await.map_err(internal)?;
+    let row = store.run(run).await?;
     let row = row.ok_or_else(|| Status::not_found(format!("there is no run '{run}'")))?;
-    let run = summary(&row, &store.attempts(run).await.map_err(internal)?);
+    let run = summary(&row, &store.attempts(run).await?);
     send(sender, Snapshot { revision: 0, run, running: Vec::new() }, String::new()).await;
     Ok(None)
 }

@@ -125,6 +125,11 @@ impl Handle {
         self.ask(|answer| Input::ConnectedNodes { answer }).await
     }
 
+    /// Waits until the driver has ended.
+    pub async fn stopped(&self) {
+        self.inputs.closed().await;
+    }
+
     pub(super) async fn send(&self, input: Input) -> Result<(), Stopped> {
         self.inputs.send(input).await.map_err(|_| Stopped)
     }

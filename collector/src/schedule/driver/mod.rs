@@ -10,9 +10,6 @@ mod resume;
 mod run_id;
 mod watch;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
