@@ -2,12 +2,12 @@
 //!
 //! Computes no joule: watts and joules are those of the channel's scale, and of the results.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use tinywatt_proto::CHUNK_BYTES_MAX;
 use tinywatt_proto::ids::{BootId, NodeId};
-use tinywatt_proto::sample::{Flags, Reading, ShuntBusScale, joules_per_code};
+use tinywatt_proto::sample::{Reading, ShuntBusScale, joules_per_code};
 use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 use tokio::sync::mpsc;
@@ -75,13 +75,31 @@ impl<E: Into<ExportError>> From<E> for Stop {
     }
 }
 
-/// What is the same in all rows of an attempt's samples.
+/// Where an attempt's samples come from.
 struct Source {
     node: NodeId,
     boot: BootId,
     clock: Option<ClockFit>,
-    /// Up to the kind, without it.
-    begin: String,
+    place: String,
+}
+
+/// One row. What is not known, or has no meaning for its kind of record, stays empty.
+#[derive(Default)]
+struct Row<'a> {
+    record: &'a str,
+    /// Trial, attempt, treatment, valid, kind, node, boot_id, channel.
+    source: &'a str,
+    phase: &'a str,
+    mono_ns: Option<u64>,
+    end_mono_ns: Option<u64>,
+    unix_ns: Option<u64>,
+    volts: Option<f64>,
+    amperes: Option<f64>,
+    watts: Option<f64>,
+    joules: Option<f64>,
+    flags: Option<u32>,
+    count: Option<u64>,
+    reason: &'a str,
 }
 
 impl Export {
@@ -122,10 +140,9 @@ impl Export {
         // What is still executing has neither windows nor a verdict.
         let Some(result) = &row.result else { return Ok(()) };
         let reasons: Vec<_> = result.invalid_reasons.iter().map(|reason| reason.message.as_str()).collect();
-        line(
-            &mut self.text,
-            format_args!("attempt,{},,{},,,,,,,,,,,,{}", place(result), row.node, field(&reasons.join("; "))),
-        );
+        let source = format!("{},,{},,", place(result), row.node);
+        let reason = reasons.join("; ");
+        self.row(&Row { record: "attempt", source: &source, reason: &reason, ..Row::default() });
         let Some(measurement) = &result.measurement else { return Ok(()) };
         let boot = uuid::Uuid::parse_str(&measurement.samples_boot_id)
             .ok()
@@ -136,7 +153,7 @@ impl Export {
                 boot_id: measurement.samples_boot_id.clone(),
             })?;
         let clock = self.store.clock_fit(&row.node, boot).await?;
-        let source = Source { node: row.node.clone(), boot, clock, begin: place(result) };
+        let source = Source { node: row.node.clone(), boot, clock, place: place(result) };
         self.windows(measurement, &source);
         let start = measurement.windows.iter().map(|window| window.start_mono_ns).min();
         let end = measurement.windows.iter().map(|window| window.end_mono_ns).max();
@@ -152,26 +169,20 @@ impl Export {
     }
 
     fn windows(&mut self, measurement: &Measurement, source: &Source) {
-        let kind = kind(measurement);
+        let text = source.text(kind(measurement), measurement.samples_channel);
         for window in &measurement.windows {
-            let start = MonoNs(window.start_mono_ns);
-            line(
-                &mut self.text,
-                format_args!(
-                    "window,{},{kind},{},{},{},{},{start_ns},{},{},,,{},{},,{},",
-                    source.begin,
-                    source.node,
-                    source.boot,
-                    measurement.samples_channel,
-                    field(&window.phase),
-                    window.end_mono_ns,
-                    source.unix_ns(start),
-                    window.power_watts_mean,
-                    window.energy_joules.value,
-                    window.inference_count,
-                    start_ns = start.0,
-                ),
-            );
+            self.row(&Row {
+                record: "window",
+                source: &text,
+                phase: &window.phase,
+                mono_ns: Some(window.start_mono_ns),
+                end_mono_ns: Some(window.end_mono_ns),
+                unix_ns: source.unix_ns(MonoNs(window.start_mono_ns)),
+                watts: Some(window.power_watts_mean),
+                joules: Some(window.energy_joules.value),
+                count: Some(window.inference_count),
+                ..Row::default()
+            });
         }
     }
 
@@ -183,27 +194,50 @@ impl Export {
         source: &Source,
     ) -> Result<(), Stop> {
         let channel = &samples.channel;
-        let kind = channel_kind(channel);
-        let begin = format!("{},{kind},{},{},{}", source.begin, source.node, source.boot, channel.channel);
+        let text = source.text(channel_kind(channel), channel.channel);
         // What began before the slice was written with the slice it began in.
         let is_new = |window: Window| slice.contains(window.start()) || (is_first && window.start() < slice.start());
+        let stretch = |record: &'static str, between: Window| Row {
+            record,
+            source: &text,
+            mono_ns: Some(between.start().0),
+            // At the end of time when nothing has arrived since.
+            end_mono_ns: Some(between.end().0).filter(|end| *end != u64::MAX),
+            unix_ns: source.unix_ns(between.start()),
+            ..Row::default()
+        };
         for lost in samples.lost.iter().filter(|lost| is_new(lost.between)) {
             let reason = lost.reason.as_str_name().trim_start_matches("LOSS_REASON_").to_lowercase();
-            let (window, count) = (span(lost.between), lost.count);
-            line(&mut self.text, format_args!("lost,{begin},,{window},,,,,,,{count},{reason}"));
+            self.row(&Row { count: Some(lost.count), reason: &reason, ..stretch("lost", lost.between) });
         }
         for gap in samples.gaps.iter().filter(|gap| is_new(**gap)) {
-            line(&mut self.text, format_args!("gap,{begin},,{},,,,,,,,", span(*gap)));
+            self.row(&stretch("gap", *gap));
         }
         for reading in samples.readings.iter().filter(|reading| slice.contains(reading.at)) {
-            let (at, unix_ns) = (reading.at.0, source.unix_ns(reading.at));
-            let (quantities, flags) = (quantities(channel, reading), flags(reading.flags));
-            line(&mut self.text, format_args!("sample,{begin},,{at},,{unix_ns},{quantities},{flags},,"));
+            let row = Row {
+                record: "sample",
+                source: &text,
+                mono_ns: Some(reading.at.0),
+                unix_ns: source.unix_ns(reading.at),
+                flags: Some(reading.flags.bits()).filter(|_| !reading.flags.is_empty()),
+                ..quantities(channel, reading)
+            };
+            self.row(&row);
             if self.text.len() >= CHUNK_BYTES_MAX {
                 self.send().await?;
             }
         }
         Ok(())
+    }
+
+    fn row(&mut self, row: &Row<'_>) {
+        let text = &mut self.text;
+        write!(text, "{},{},{}", row.record, row.source, field(row.phase)).expect(TAKES_ALL);
+        [row.mono_ns, row.end_mono_ns, row.unix_ns].iter().for_each(|value| cell(text, value.as_ref()));
+        [row.volts, row.amperes, row.watts, row.joules].iter().for_each(|value| cell(text, value.as_ref()));
+        cell(text, row.flags.as_ref());
+        cell(text, row.count.as_ref());
+        line(text, format_args!(",{}", field(row.reason)));
     }
 
     async fn send(&mut self) -> Result<(), Stop> {
@@ -213,13 +247,26 @@ impl Export {
 }
 
 impl Source {
-    fn unix_ns(&self, at: MonoNs) -> String {
-        self.clock.map_or_else(String::new, |clock| clock.unix_ns(at).to_string())
+    fn unix_ns(&self, at: MonoNs) -> Option<u64> {
+        self.clock.map(|clock| clock.unix_ns(at))
+    }
+
+    fn text(&self, kind: &str, channel: u32) -> String {
+        format!("{},{kind},{},{},{channel}", self.place, self.node, self.boot)
+    }
+}
+
+const TAKES_ALL: &str = "a string takes all text";
+
+fn cell<T: Display>(text: &mut String, value: Option<&T>) {
+    match value {
+        Some(value) => write!(text, ",{value}").expect(TAKES_ALL),
+        None => text.push(','),
     }
 }
 
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    writeln!(text, "{arguments}").expect("a string takes all text");
+    writeln!(text, "{arguments}").expect(TAKES_ALL);
 }
 
 /// Trial, attempt, treatment, valid.
@@ -227,31 +274,25 @@ fn place(result: &TrialResult) -> String {
     format!("{},{},{},{}", result.trial, result.attempt, field(&result.treatment), result.is_valid())
 }
 
-/// Volts, amperes, watts, joules: what the channel gives.
-fn quantities(channel: &v1::Channel, reading: &Reading) -> String {
+/// A row with what the channel gives.
+fn quantities(channel: &v1::Channel, reading: &Reading) -> Row<'static> {
     match &channel.scale {
         Some(v1::channel::Scale::ShuntBus(scale)) => {
             let sample = ShuntBusScale::from(scale).sample(reading);
-            format!("{},{},{},", sample.bus.get(), sample.current.get(), sample.power.get())
+            Row {
+                volts: Some(sample.bus.get()),
+                amperes: Some(sample.current.get()),
+                watts: Some(sample.power.get()),
+                ..Row::default()
+            }
         }
         Some(v1::channel::Scale::Energy(scale)) => {
             #[expect(clippy::cast_precision_loss, reason = "codes stay below 2^53")]
             let joules = joules_per_code(scale) * (reading.first as f64);
-            format!(",,,{}", joules.get())
+            Row { joules: Some(joules.get()), ..Row::default() }
         }
-        None => ",,,".to_owned(),
+        None => Row::default(),
     }
-}
-
-/// Start and end; an end that is not known stays empty.
-fn span(window: Window) -> String {
-    let end = window.end().0;
-    let end = if end == u64::MAX { String::new() } else { end.to_string() };
-    format!("{},{end}", window.start().0)
-}
-
-fn flags(flags: Flags) -> String {
-    if flags.is_empty() { String::new() } else { flags.bits().to_string() }
 }
 
 fn kind(measurement: &Measurement) -> &'static str {
