@@ -3,10 +3,12 @@
 //! The way of the data: `ingest` → `store` → `assess` → `report`, with `schedule` deciding what is executed next.
 
 pub mod artifacts;
+pub mod assess;
 pub mod clock;
 pub mod clock_fit;
 pub mod command;
 pub mod export;
+pub mod hex;
 pub mod ingest;
 pub mod report;
 pub mod result;

@@ -123,15 +123,9 @@ pub struct InferenceResult {
     pub runtime_version: String,
     /// Threads the runtime was given.
     pub thread_count: u32,
-    /// Median latency.
-    pub latency_ms_p50: f64,
-    /// 95th percentile.
-    pub latency_ms_p95: f64,
-    /// 99th percentile.
-    pub latency_ms_p99: f64,
-    /// HdrHistogram V2, ns, hexadecimal.
+    /// Latency of every inference of the active window: HdrHistogram V2, ns, hexadecimal.
     pub latency_histogram: String,
-    /// Row = label, column = prediction. // [label][prediction]
+    /// Row = label, column = prediction: `[label][prediction]`.
     pub confusion: Vec<Vec<u64>>,
     /// SHA-256 of all raw outputs, hexadecimal.
     pub outputs_sha256: String,

@@ -4,6 +4,8 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use serde::Serialize;
 
+use crate::hex;
+
 /// Latency of one inference: copying in, invoking, reading out.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
@@ -24,7 +26,7 @@ pub struct Latency {
 pub(super) fn pooled<'a>(histograms: impl IntoIterator<Item = &'a str>) -> Option<Latency> {
     let mut sum: Option<Histogram<u64>> = None;
     for text in histograms {
-        let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut bytes(text)?.as_slice()).ok()?;
+        let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut hex::decode(text)?.as_slice()).ok()?;
         match &mut sum {
             None => sum = Some(histogram),
             Some(sum) => {
@@ -43,14 +45,6 @@ pub(super) fn pooled<'a>(histograms: impl IntoIterator<Item = &'a str>) -> Optio
     })
 }
 
-fn bytes(hexadecimal: &str) -> Option<Vec<u8>> {
-    if !hexadecimal.is_ascii() || !hexadecimal.len().is_multiple_of(2) {
-        return None;
-    }
-    let digits = |pair| std::str::from_utf8(pair).ok();
-    hexadecimal.as_bytes().chunks(2).map(|pair| u8::from_str_radix(digits(pair)?, 16).ok()).collect()
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a latency of 2^53 ns would be 104 days")]
 fn nanoseconds(value: u64) -> f64 {
     value as f64
@@ -58,8 +52,6 @@ fn nanoseconds(value: u64) -> f64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::fmt::Write;
-
     use hdrhistogram::serialization::{Serializer, V2Serializer};
 
     use super::*;
@@ -72,10 +64,7 @@ pub(super) mod tests {
         }
         let mut encoded = Vec::new();
         V2Serializer::new().serialize(&histogram, &mut encoded).unwrap();
-        encoded.iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a string takes every text");
-            text
-        })
+        hex::encode(&encoded)
     }
 
     #[test]

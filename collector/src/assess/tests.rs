@@ -1,0 +1,227 @@
+use tinywatt_proto::sample::{Flags, Reading};
+
+use super::*;
+use crate::store::Lost;
+
+const PERIOD_NS: u64 = 808_000;
+
+/// A rail of 5 V with 0.1 Ω: one code of the shunt is 0.5 mW.
+fn channel() -> v1::Channel {
+    v1::Channel {
+        name: "rail".to_owned(),
+        source: "ina219-emulator".to_owned(),
+        kind: v1::FigureKind::Simulated.into(),
+        sample_period_ns: PERIOD_NS,
+        time_unit_ns: 1_000,
+        scale: Some(v1::channel::Scale::ShuntBus(v1::ShuntBusScale {
+            shunt_nanovolts_per_code: 10_000,
+            bus_microvolts_per_code: 4_000,
+            shunt_nanoohms: 100_000_000,
+            shunt_code_max: 8_000,
+            error_budget: Some(v1::ErrorBudget {
+                shunt_offset_nanovolts: 125_000,
+                shunt_gain_ppm: 5_000,
+                shunt_tolerance_ppm: 10_000,
+                bus_gain_ppm: 5_000,
+                bus_quantum_microvolts: 8_000,
+                shunt_quantum_nanovolts: 10_000,
+                timestamp_error_ns: 90_000,
+            }),
+        })),
+        ..v1::Channel::default()
+    }
+}
+
+fn ms(milliseconds: u64) -> u64 {
+    milliseconds * 1_000_000
+}
+
+fn wire_window(phase: v1::Phase, start_ms: u64, end_ms: u64, inference_count: u64) -> v1::Window {
+    v1::Window {
+        phase: phase.into(),
+        start_mono_ns: ms(start_ms),
+        end_mono_ns: ms(end_ms),
+        inference_count,
+        simulated_true_joules: None,
+    }
+}
+
+/// 2 W idle, 4 W from 1.0 to 4.0 s; idle windows 0.1-0.9 s and 4.1-4.9 s, active 1.5-3.5 s with 1,000 inferences.
+struct Trial {
+    samples: ChannelSamples,
+    completed: v1::Completed,
+}
+
+impl Trial {
+    fn good() -> Self {
+        let reading = |index: u64| {
+            let at = index * PERIOD_NS;
+            let first = if (ms(1_000)..ms(4_000)).contains(&at) { 8_000 } else { 4_000 };
+            Reading { at: MonoNs(at), first, second: 1_250, flags: Flags::NONE }
+        };
+        let readings = (0..ms(5_000) / PERIOD_NS).map(reading).collect();
+        Self {
+            samples: ChannelSamples { channel: channel(), readings, lost: Vec::new(), gaps: Vec::new() },
+            completed: v1::Completed {
+                windows: vec![
+                    wire_window(v1::Phase::Evaluate, 0, 50, 450),
+                    wire_window(v1::Phase::Idle, 100, 900, 0),
+                    wire_window(v1::Phase::WarmUp, 1_000, 1_400, 50),
+                    wire_window(v1::Phase::Active, 1_500, 3_500, 1_000),
+                    wire_window(v1::Phase::Idle, 4_100, 4_900, 0),
+                ],
+                ..v1::Completed::default()
+            },
+        }
+    }
+
+    fn assess(&self) -> TrialResult {
+        let attempt = AttemptId { run: "test-1234".parse().expect("a name"), trial: 3, attempt: 1 };
+        let planned = v1::PlannedTrial { trial: 3, node: "pi".to_owned(), ..v1::PlannedTrial::default() };
+        assess(blank(&attempt, &planned), &self.completed, BootId::random(), &self.samples)
+    }
+
+    fn codes(&self) -> Vec<String> {
+        self.assess().invalid_reasons.into_iter().map(|reason| reason.code).collect()
+    }
+}
+
+#[test]
+fn a_good_trial_gives_joules_per_inference() {
+    let result = Trial::good().assess();
+    assert!(result.is_valid(), "{:?}", result.invalid_reasons);
+    let measurement = result.measurement.expect("measured");
+    let total = measurement.energy_joules_per_inference;
+    assert!((total.value - 8e-3).abs() < 1e-9, "4 W for 2 s over 1,000: {}", total.value);
+    let above = measurement.energy_joules_per_inference_above_idle.expect("two idle windows");
+    assert!((above.value - 4e-3).abs() < 1e-9, "{}", above.value);
+    // Gain, shunt and bus alone are 0.5, 1 and 0.5 % as limits: 1.4 % expanded.
+    let relative = above.expanded_uncertainty.expect("a shunt states its errors") / above.value;
+    assert!((0.0141..0.016).contains(&relative), "{relative}");
+    assert_eq!(measurement.kind, Kind::Simulated);
+    assert_eq!(measurement.windows.len(), 3, "only idle and active windows have an energy");
+}
+
+#[test]
+fn lost_readings_beyond_one_percent_are_a_reason() {
+    let mut trial = Trial::good();
+    let between = Window::new(MonoNs(ms(2_000)), MonoNs(ms(2_250))).expect("ascending");
+    let lost = |count| vec![Lost { reason: v1::LossReason::MissedDeadline, count, between }];
+    trial.samples.lost = lost(24);
+    assert!(trial.codes().is_empty(), "24 of 2,500 are just allowed");
+    trial.samples.lost = lost(30);
+    assert_eq!(trial.codes(), ["readings_lost"]);
+    let outside = Window::new(MonoNs(ms(950)), MonoNs(ms(990))).expect("ascending");
+    trial.samples.lost[0].between = outside;
+    assert!(trial.codes().is_empty(), "lost between the windows");
+}
+
+#[test]
+fn a_clipped_reading_counts_only_inside_a_window() {
+    let mut trial = Trial::good();
+    let at = |samples: &mut ChannelSamples, ms_: u64, flags| {
+        let index = samples.readings.partition_point(|reading| reading.at.0 < ms(ms_));
+        samples.readings[index].flags = flags;
+    };
+    at(&mut trial.samples, 1_200, Flags::CLIPPED);
+    assert!(trial.codes().is_empty());
+    at(&mut trial.samples, 2_000, Flags::CLIPPED);
+    assert_eq!(trial.codes(), ["clipped"]);
+}
+
+#[test]
+fn late_and_torn_readings_beyond_one_percent_are_a_reason() {
+    let mut trial = Trial::good();
+    let start = trial.samples.readings.partition_point(|reading| reading.at.0 < ms(2_000));
+    trial.samples.readings[start..start + 24].iter_mut().for_each(|reading| reading.flags = Flags::TORN);
+    assert!(trial.codes().is_empty());
+    trial.samples.readings[start + 24..start + 48].iter_mut().for_each(|reading| reading.flags = Flags::LATE);
+    assert_eq!(trial.codes(), ["readings_late"]);
+}
+
+#[test]
+fn a_hole_is_never_bridged() {
+    let mut trial = Trial::good();
+    let start = trial.samples.readings.partition_point(|reading| reading.at.0 < ms(2_000));
+    trial.samples.readings.drain(start..start + 40);
+    assert_eq!(trial.codes(), ["samples_missing"]);
+    assert!(trial.assess().measurement.is_none(), "no figure comes from a window with a hole");
+}
+
+#[test]
+fn a_missing_batch_is_a_reason() {
+    let mut trial = Trial::good();
+    trial.samples.gaps = vec![Window::new(MonoNs(ms(2_000)), MonoNs(ms(2_010))).expect("ascending")];
+    assert_eq!(trial.codes(), ["samples_missing"]);
+}
+
+#[test]
+fn a_device_that_did_not_come_to_rest_is_a_reason() {
+    let mut trial = Trial::good();
+    let raise = |code: i64, samples: &mut ChannelSamples| {
+        let late = samples.readings.iter_mut().filter(|reading| reading.at.0 >= ms(4_000));
+        late.for_each(|reading| reading.first = code);
+    };
+    raise(4_160, &mut trial.samples);
+    assert!(trial.codes().is_empty(), "4 %");
+    raise(4_300, &mut trial.samples);
+    assert_eq!(trial.codes(), ["idle_drift"]);
+}
+
+#[test]
+fn a_window_that_hangs_on_its_edges_is_too_short() {
+    let mut trial = Trial::good();
+    // The load switches on at 1.0 s, inside this window's first step.
+    trial.completed.windows[3] = wire_window(v1::Phase::Active, 1_000, 1_040, 20);
+    assert_eq!(trial.codes(), ["window_too_short"]);
+    trial.completed.windows[3] = wire_window(v1::Phase::Active, 1_000, 1_200, 100);
+    assert!(trial.codes().is_empty());
+}
+
+#[test]
+fn throttling_during_the_trial_is_a_reason_and_before_it_is_not() {
+    let mut trial = Trial::good();
+    trial.completed.throttled_bits_before = Some(0x5_0000);
+    trial.completed.throttled_bits = Some(0x5_0000);
+    assert!(trial.codes().is_empty());
+    trial.completed.throttled_bits = Some(0x7_0000);
+    let reasons = trial.assess().invalid_reasons;
+    assert_eq!(reasons[0].code, "throttled");
+    assert!(reasons[0].message.contains("frequency capped") && !reasons[0].message.contains("undervoltage"));
+}
+
+#[test]
+fn an_active_window_without_inference_does_not_count() {
+    let mut trial = Trial::good();
+    trial.completed.windows[3].inference_count = 0;
+    assert_eq!(trial.codes(), ["no_inference"]);
+}
+
+#[test]
+fn a_recording_of_five_windows_scores_by_its_median() {
+    let mut trial = Trial::good();
+    trial.samples.channel.kind = v1::FigureKind::MeasuredElsewhere.into();
+    trial.samples.channel.sample_period_ns = 1_000_000;
+    trial.samples.channel.scale =
+        Some(v1::channel::Scale::Energy(v1::EnergyScale { picojoules_per_code: 1_000, gain_ppm: None }));
+    let energies = [30, 10, 50, 20, 40];
+    let reading = |(index, nanojoules): (u64, i64)| {
+        Reading { at: MonoNs(ms(index + 1)), first: nanojoules, second: 0, flags: Flags::NONE }
+    };
+    trial.samples.readings = (0..).zip(energies).map(reading).collect();
+    trial.completed.windows =
+        (0..5).map(|index| wire_window(v1::Phase::Active, index, index + 1, 10)).collect();
+    let result = trial.assess();
+    assert!(result.is_valid(), "{:?}", result.invalid_reasons);
+    let measurement = result.measurement.expect("measured");
+    let score = measurement.energy_joules_per_inference;
+    assert!((score.value - 3e-9).abs() < 1e-20, "30 nJ over 10");
+    assert_eq!(score.expanded_uncertainty, None, "the recording states no error");
+    assert_eq!(measurement.energy_joules_per_inference_above_idle, None);
+}
+
+#[test]
+fn a_failed_trial_carries_its_message() {
+    let failure = v1::Failure { reason: v1::FailureReason::Model.into(), message: "not a model".to_owned() };
+    assert_eq!(failed(&failure), reason("model", "not a model"));
+}

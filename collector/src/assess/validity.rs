@@ -1,0 +1,97 @@
+//! The reasons why a measured attempt does not count.
+
+use tinywatt_proto::v1;
+
+use super::bounds::{EDGE_PART_MAX, IDLE_DRIFT_PART_MAX, SUSPECT_PART_MAX};
+use super::reason;
+use super::window::{Measured, whole};
+use crate::result::InvalidReason;
+use crate::store::ChannelSamples;
+
+/// All reasons, not only the first: whoever repeats a trial wants to mend everything at once.
+pub(super) fn reasons(windows: &[Measured], samples: &ChannelSamples, completed: &v1::Completed) -> Vec<InvalidReason> {
+    let mut reasons = Vec::new();
+    for window in windows {
+        reasons.extend(lost(window));
+        reasons.extend(doubtful(window));
+        reasons.extend(clipped(window));
+        reasons.extend(edges(window));
+        reasons.extend(gaps(window, samples));
+    }
+    reasons.extend(idle_drift(windows));
+    reasons.extend(throttled(completed));
+    reasons
+}
+
+fn lost(window: &Measured) -> Option<InvalidReason> {
+    let row = &window.row;
+    let part = part(row.lost_reading_count, row.lost_reading_count + row.sample_count);
+    (part > SUSPECT_PART_MAX).then(|| {
+        let (phase, lost, percent) = (&row.phase, row.lost_reading_count, part * 100.0);
+        let bound = SUSPECT_PART_MAX * 100.0;
+        reason("readings_lost", format!("{lost} readings of the {phase} window were lost ({percent:.1} %, bound {bound} %)"))
+    })
+}
+
+fn doubtful(window: &Measured) -> Option<InvalidReason> {
+    let part = part(window.doubtful_count, window.row.sample_count);
+    (part > SUSPECT_PART_MAX).then(|| {
+        let (phase, count, percent) = (&window.row.phase, window.doubtful_count, part * 100.0);
+        let bound = SUSPECT_PART_MAX * 100.0;
+        reason("readings_late", format!("{count} readings of the {phase} window are late or torn ({percent:.1} %, bound {bound} %)"))
+    })
+}
+
+fn clipped(window: &Measured) -> Option<InvalidReason> {
+    window.clipped.then(|| {
+        let phase = &window.row.phase;
+        reason("clipped", format!("the sensor reached the end of its range in the {phase} window: choose a larger range or a smaller shunt"))
+    })
+}
+
+/// A window of a shunt sensor that hangs on its edges is too short for that sensor.
+fn edges(window: &Measured) -> Option<InvalidReason> {
+    let edges = window.energy.uncertainty?.edges.get() * tinywatt_energy::COVERAGE_FACTOR;
+    let part = edges / window.energy.joules.get().abs();
+    (part > EDGE_PART_MAX).then(|| {
+        let (phase, percent, bound) = (&window.row.phase, part * 100.0, EDGE_PART_MAX * 100.0);
+        reason("window_too_short", format!("the edges of the {phase} window stand for {percent:.1} % of its energy (bound {bound} %): make it longer"))
+    })
+}
+
+fn gaps(window: &Measured, samples: &ChannelSamples) -> Option<InvalidReason> {
+    let own = window.energy.window;
+    let touching = samples.gaps.iter().filter(|gap| gap.start() < own.end() && own.start() < gap.end()).count();
+    (touching > 0).then(|| reason("samples_missing", format!("{touching} batches of the {} window never arrived", window.row.phase)))
+}
+
+fn idle_drift(windows: &[Measured]) -> Option<InvalidReason> {
+    let idle = || windows.iter().filter(|window| !window.is_active()).map(|window| window.row.power_watts_mean);
+    let (lowest, highest) = (idle().fold(f64::INFINITY, f64::min), idle().fold(f64::NEG_INFINITY, f64::max));
+    let mean = (lowest + highest) / 2.0;
+    let part = (highest - lowest) / mean.abs();
+    (part > IDLE_DRIFT_PART_MAX).then(|| {
+        let (percent, bound) = (part * 100.0, IDLE_DRIFT_PART_MAX * 100.0);
+        reason("idle_drift", format!("the idle windows differ by {percent:.1} % ({lowest:.4} W and {highest:.4} W, bound {bound} %): let the device settle longer"))
+    })
+}
+
+/// Bits of the firmware's word that cost performance or falsify the supply: undervoltage, capped, throttled, hot.
+const THROTTLED_NOW: u32 = 0b1111;
+
+fn throttled(completed: &v1::Completed) -> Option<InvalidReason> {
+    let after = completed.throttled_bits?;
+    let before = completed.throttled_bits_before.unwrap_or(0);
+    // "Since boot" counts only when it was not set before: the firmware never clears it.
+    let during = (after >> 16) & !(before >> 16);
+    let seen = (after | before | during) & THROTTLED_NOW;
+    (seen != 0).then(|| {
+        let names = ["undervoltage", "frequency capped", "throttled", "soft temperature limit"];
+        let seen: Vec<_> = names.iter().enumerate().filter(|(bit, _)| seen >> bit & 1 == 1).map(|(_, name)| *name).collect();
+        reason("throttled", format!("the Raspberry Pi reported {}: check its supply and cooling", seen.join(", ")))
+    })
+}
+
+fn part(count: u64, of: u64) -> f64 {
+    if of == 0 { 0.0 } else { whole(count) / whole(of) }
+}

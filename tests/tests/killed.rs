@@ -1,0 +1,143 @@
+//! `kill -9` in the middle of a trial: nothing acknowledged is lost, nothing is doubled, the run goes on.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use tinywatt_tests::{Agent, Collector, Process, wait_for};
+
+const EXPERIMENT: &str = r#"
+name = "killed"
+seed = 3
+replicates = 2
+nodes = ["bench"]
+attempts_max = 4
+[dataset]
+name = "digits"
+[windows]
+idle = "600ms"
+active = "2s"
+warm_up = 20
+cool_down = "200ms"
+[[model]]
+name = "float32"
+file = "cnn-float32.tflite"
+[[model]]
+name = "int8"
+file = "cnn-full-integer.tflite"
+"#;
+
+/// The experiment beside the models that the project ships.
+fn experiment(folder: &Path) -> Result<String> {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../collector/data/digits");
+    for model in ["cnn-float32.tflite", "cnn-full-integer.tflite"] {
+        std::fs::copy(models.join(model), folder.join(model))?;
+    }
+    let file = folder.join("experiment.toml");
+    std::fs::write(&file, EXPERIMENT)?;
+    Ok(file.to_string_lossy().into_owned())
+}
+
+fn store(folder: &Path) -> Result<Connection> {
+    Ok(Connection::open_with_flags(folder.join("store/tinywatt.db"), OpenFlags::SQLITE_OPEN_READ_ONLY)?)
+}
+
+/// Waits until a trial is in its active window: its marker has arrived, the one of the next phase has not.
+fn wait_for_active_window(folder: &Path) -> Result<()> {
+    let connection = store(folder)?;
+    wait_for("an active window", Duration::from_secs(60), || {
+        connection
+            .query_row("SELECT phase, edge FROM marker ORDER BY rowid_or_key DESC LIMIT 1", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })
+            .ok()
+            .filter(|&(phase, edge)| (phase, edge) == (5, 1))
+    })
+    .map(|_| ())
+}
+
+fn wait_for_end(collector: &Collector) -> Result<Value> {
+    wait_for("the end of the run", Duration::from_secs(180), || {
+        let report = collector.report().ok()?;
+        (report["header"]["state"] != "running").then_some(report)
+    })
+}
+
+/// Every batch once, sequences without holes, instants ascending over all batches of a stream.
+fn check_store(folder: &Path) -> Result<()> {
+    let connection = store(folder)?;
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    ensure!(count("SELECT count(*) FROM batch")? > 0, "no batch arrived");
+    ensure!(count("SELECT count(*) FROM gap")? == 0, "a sequence has a hole");
+    ensure!(count("SELECT count(*) FROM rejected")? == 0, "a record was refused");
+    let mut streams = connection.prepare(
+        "SELECT stream_key, count(*), min(sequence), max(sequence), next_sequence
+         FROM batch JOIN stream USING (stream_key) GROUP BY stream_key",
+    )?;
+    let rows = streams.query_map([], |row| {
+        Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])
+    })?;
+    for row in rows {
+        let [stream, count, first, last, next] = row?;
+        ensure!(first == 0 && last + 1 == count && next == count, "stream {stream}: {count} batches {first}..={last}");
+    }
+    let overlapping = count(
+        "SELECT count(*) FROM batch a JOIN batch b ON b.stream_key = a.stream_key AND b.sequence = a.sequence + 1
+         WHERE b.first_mono_ns <= a.last_mono_ns",
+    )?;
+    ensure!(overlapping == 0, "{overlapping} batches overlap the one before");
+    Ok(())
+}
+
+/// What the spool still holds.
+fn spooled(folder: &Path) -> Result<i64> {
+    let file = folder.join("bench/state/spool.db");
+    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    Ok(connection.query_row("SELECT count(*) FROM record", [], |row| row.get(0))?)
+}
+
+fn check_report(report: &Value, code: &str) -> Result<()> {
+    ensure!(report["header"]["state"] == "completed", "{}", report["header"]);
+    ensure!(report["header"]["attempt_count_valid"] == 4, "{}", report["header"]);
+    let invalid = report["invalid_attempts"].as_array().context("invalid attempts")?;
+    let codes: Vec<_> = invalid.iter().flat_map(|attempt| attempt["reasons"].as_array().into_iter().flatten()).collect();
+    ensure!(codes.iter().any(|reason| reason["code"] == code), "no attempt is invalid with {code}: {codes:?}");
+    Ok(())
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    collector: Collector,
+    agent: Agent,
+    _schedule: Process,
+}
+
+fn start() -> Result<Bench> {
+    let folder = tempfile::tempdir()?;
+    let collector = Collector::start(&folder.path().join("store"))?;
+    let agent = Agent::start(&folder.path().join("bench"), "bench", &collector.address, 5)?;
+    collector.wait_for_node("bench")?;
+    let schedule = collector.start_command(&["schedule", &experiment(folder.path())?])?;
+    wait_for_active_window(folder.path()).with_context(|| schedule.words())?;
+    Ok(Bench { folder, collector, agent, _schedule: schedule })
+}
+
+#[test]
+fn an_agent_killed_in_mid_trial() -> Result<()> {
+    let mut bench = start()?;
+    bench.agent.kill_and_restart()?;
+    check_report(&wait_for_end(&bench.collector)?, "agent_restarted")?;
+    check_store(bench.folder.path())
+}
+
+#[test]
+fn a_collector_killed_in_mid_trial() -> Result<()> {
+    let mut bench = start()?;
+    bench.collector.kill_and_restart()?;
+    check_report(&wait_for_end(&bench.collector)?, "collector_restarted")?;
+    check_store(bench.folder.path())?;
+    // What was not acknowledged before the kill was sent again: nothing is left behind but what is being sampled now.
+    wait_for("an empty spool", Duration::from_secs(10), || (spooled(bench.folder.path()).ok()? < 8).then_some(()))
+}
