@@ -3,18 +3,18 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::schedule;
-use crate::schedule::driver::Assess;
+use crate::schedule::driver::assess_from;
 use crate::server::{Config, Server};
-use crate::store::Store;
 
-/// Run the collector: take what nodes measure, decide what they execute, answer the other commands
-#[derive(Debug, Clone, clap::Args)]
-pub struct Serve {
+/// Arguments of `collector serve`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7400")]
     listen: SocketAddr,
@@ -31,37 +31,36 @@ pub struct Serve {
     home: Option<OsString>,
 }
 
-impl Serve {
-    /// Serves until SIGINT or SIGTERM, then stops cleanly.
-    ///
-    /// # Errors
-    /// When the collector cannot start or go on; each error says what to do.
-    pub async fn run(self, assess: impl FnOnce(Store) -> Assess) -> anyhow::Result<()> {
-        let data = data_folder(self.data, self.xdg_data_home, self.home)
-            .context("there is no home folder to keep the data in: name a folder with --data")?;
-        if !self.listen.ip().is_loopback() {
-            tracing::warn!(
-                listen = %self.listen,
-                "listening beyond this machine: there is no authentication yet, whoever reaches the port can start runs"
-            );
-        }
-        let config = Config { listen: self.listen, data, schedule: schedule::Config::default() };
-        // Before the address is told: who reads it may send a signal at once.
-        let mut interrupt = signal(SignalKind::interrupt()).context("failed to wait for SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("failed to wait for SIGTERM")?;
-        let server = Server::start(&config, assess).await?;
-        println!("listening on {}", server.address());
-        tracing::info!(address = %server.address(), data = %config.data.display(), "collector ready");
-        let shutdown = async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            tracing::info!("collector stopping");
-        };
-        server.serve(shutdown).await?;
-        Ok(())
+/// Serves until SIGINT or SIGTERM, then stops cleanly.
+///
+/// # Errors
+/// When the collector cannot start or go on; each error says what to do.
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { listen, data, xdg_data_home, home } = arguments;
+    let data = data_folder(data, xdg_data_home, home)
+        .context("there is no home folder to keep the data in: name a folder with --data")?;
+    if !listen.ip().is_loopback() {
+        tracing::warn!(
+            %listen,
+            "listening beyond this machine: there is no authentication yet, whoever reaches the port can start runs"
+        );
     }
+    // Before the address is told: who reads it may send a signal at once.
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to wait for SIGTERM")?;
+    let config = Config { listen, data, schedule: schedule::Config::default() };
+    let server = Server::start(&config, assess_from).await?;
+    println!("listening on {}", server.address());
+    tracing::info!(address = %server.address(), data = %config.data.display(), "collector ready");
+    let shutdown = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("collector stopping");
+    };
+    server.serve(shutdown).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Where the data is kept: as told, or as the XDG base directory specification says (a relative path there is void).

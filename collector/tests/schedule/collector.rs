@@ -206,7 +206,7 @@ pub(crate) fn submission(nodes: &[&str], treatments: &[&str], replicate_count: u
 
 /// Takes every completed outcome for valid. Stands in for the real assessment, which has tests of its own.
 pub(crate) fn assess_by_word() -> Assess {
-    Arc::new(|_, attempt, planned, outcome| {
+    Arc::new(|attempt, planned, outcome| {
         Box::pin(async move {
             let (invalid_reasons, measurement) = match outcome.result.expect("a result") {
                 v1::trial_outcome::Result::Completed(completed) => {
@@ -217,7 +217,7 @@ pub(crate) fn assess_by_word() -> Assess {
                     (vec![InvalidReason { code: "failed".to_owned(), message: failure.message }], None)
                 }
             };
-            TrialResult {
+            Ok(TrialResult {
                 run: attempt.run.to_string(),
                 trial: attempt.trial,
                 attempt: attempt.attempt,
@@ -227,14 +227,14 @@ pub(crate) fn assess_by_word() -> Assess {
                 replicate: planned.replicate,
                 invalid_reasons,
                 measurement,
-            }
+            })
         })
     })
 }
 
 /// Never comes to an end: what a collector is at when it is killed.
 pub(crate) fn assess_for_ever() -> Assess {
-    Arc::new(|_, _, _, _| Box::pin(std::future::pending()))
+    Arc::new(|_, _, _| Box::pin(std::future::pending()))
 }
 
 fn measurement(boot: BootId, completed: &v1::Completed) -> Measurement {

@@ -8,10 +8,11 @@ use tinywatt_proto::v1;
 use tokio::task::{Id, JoinError};
 
 use super::{Driver, DriverError};
+use crate::assess;
 use crate::clock;
 use crate::result::{InvalidReason, TrialResult};
 use crate::schedule::{Command, Counts, Event, RunEnd};
-use crate::store::RunRow;
+use crate::store::{ReadError, RunRow, chain};
 
 /// How an assessment's task ended.
 type Joined = Result<(Id, (AttemptId, Result<TrialResult, DriverError>)), JoinError>;
@@ -85,8 +86,15 @@ impl Driver {
             let result = async {
                 let outcome = store.outcome(&attempt).await.map_err(DriverError::Read)?;
                 let outcome = outcome.expect("an attempt is assessed once its outcome is committed");
-                let planned = planned(&row, &attempt).clone();
-                let result = assess(row, attempt.clone(), planned, outcome).await;
+                let planned = planned(&row, &attempt);
+                let result = match assess(attempt.clone(), planned.clone(), outcome).await {
+                    Ok(result) => result,
+                    Err(error @ (ReadError::Database { .. } | ReadError::Closed { .. })) => {
+                        return Err(DriverError::Read(error));
+                    }
+                    // The store is sound; it is this outcome whose samples cannot be given.
+                    Err(error) => assess::broken(&attempt, planned, "unreadable", &chain(&error).to_string()),
+                };
                 store.finish_attempt(&attempt, &result).await.map_err(DriverError::Write)?;
                 Ok(result)
             };
@@ -107,8 +115,8 @@ impl Driver {
                 // A mistake of ours; this attempt cannot count, and the others must go on.
                 let (attempt, row) = self.assessed_by.remove(&panic.id()).expect("every task was noted");
                 tracing::error!(%attempt, %panic, "assessment failed");
-                let message = "the assessment failed: please report this with the collector's log".to_owned();
-                let result = invalid(&row, &attempt, InvalidReason { code: "assessment_failed".to_owned(), message });
+                let message = "the assessment failed: please report this with the collector's log";
+                let result = assess::broken(&attempt, planned(&row, &attempt), "assessment_failed", message);
                 self.store.finish_attempt(&attempt, &result).await.map_err(DriverError::Write)?;
                 (attempt, result)
             }
@@ -121,7 +129,8 @@ impl Driver {
     async fn record_invalid(&mut self, attempt: &AttemptId, reason: InvalidReason) -> Result<(), DriverError> {
         tracing::info!(%attempt, code = reason.code, message = reason.message, "attempt broken");
         self.forget_progress(attempt);
-        let result = invalid(&self.runs[&attempt.run], attempt, reason);
+        let planned = planned(&self.runs[&attempt.run], attempt);
+        let result = assess::broken(attempt, planned, &reason.code, &reason.message);
         self.store.finish_attempt(attempt, &result).await.map_err(DriverError::Write)
     }
 
@@ -144,20 +153,4 @@ impl Driver {
 fn planned<'a>(row: &'a Arc<RunRow>, attempt: &AttemptId) -> &'a v1::PlannedTrial {
     let index = usize::try_from(attempt.trial).expect("32 bits fit");
     row.trials.get(index).expect("the state machine knows the trials of the run's list only")
-}
-
-/// A result without a measurement.
-fn invalid(row: &Arc<RunRow>, attempt: &AttemptId, reason: InvalidReason) -> TrialResult {
-    let planned = planned(row, attempt);
-    TrialResult {
-        run: attempt.run.to_string(),
-        trial: attempt.trial,
-        attempt: attempt.attempt,
-        block: planned.block,
-        node: planned.node.clone(),
-        treatment: planned.treatment.clone(),
-        replicate: planned.replicate,
-        invalid_reasons: vec![reason],
-        measurement: None,
-    }
 }

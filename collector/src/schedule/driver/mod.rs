@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::workload::is_open_ended;
 use super::{Command, Config, Event, State};
+use crate::assess;
 use crate::clock::Uptime;
 use crate::result::TrialResult;
 use crate::store::{CatalogueError, ReadError, RunRow, Store};
@@ -45,17 +46,23 @@ const CHANGE_COUNT: usize = 256;
 /// How often deadlines are looked at. They are a minute and more; a second late is not late.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Turns a committed outcome into a result. A function, because the driver is not to know samples.
+/// What an assessment gives: a result, or that the store could not be read.
+type Assessed = Result<TrialResult, ReadError>;
+
+/// Turns a committed outcome into a result. A function, so that the driver need not know samples.
 pub type Assess = Arc<
-    dyn Fn(
-            Arc<RunRow>,
-            AttemptId,
-            v1::PlannedTrial,
-            v1::TrialOutcome,
-        ) -> Pin<Box<dyn Future<Output = TrialResult> + Send>>
+    dyn Fn(AttemptId, v1::PlannedTrial, v1::TrialOutcome) -> Pin<Box<dyn Future<Output = Assessed> + Send>>
         + Send
         + Sync,
 >;
+
+/// The real [`Assess`], on the samples of a store.
+pub fn assess_from(store: Store) -> Assess {
+    Arc::new(move |attempt, planned, outcome| {
+        let store = store.clone();
+        Box::pin(async move { assess::run(&store, &attempt, &planned, &outcome).await })
+    })
+}
 
 /// The schedule could not go on. What was decided until then is in the store.
 #[derive(Debug, thiserror::Error)]
