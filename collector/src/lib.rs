@@ -2,7 +2,18 @@
 //!
 //! The way of the data: `ingest` → `store` → `assess` → `report`, with `schedule` deciding what is executed next.
 
+pub mod artifacts;
+pub mod assess;
+pub mod clock;
+pub mod clock_fit;
+pub mod command;
+pub mod export;
 pub mod hex;
+pub mod ingest;
 pub mod report;
 pub mod result;
+pub mod schedule;
+pub mod server;
+pub mod service;
 pub mod statistics;
+pub mod store;

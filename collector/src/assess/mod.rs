@@ -166,7 +166,9 @@ fn inference(summary: &v1::InferenceSummary) -> InferenceResult {
         thread_count: summary.thread_count,
         latency_histogram: hex::encode(&summary.latency_histogram),
         confusion: summary.confusion.chunks(class_count).map(<[u64]>::to_vec).collect(),
-        outputs_sha256: Sha256::from_bytes(&summary.outputs_sha256).map(|sha256| sha256.to_string()).unwrap_or_default(),
+        outputs_sha256: Sha256::from_bytes(&summary.outputs_sha256)
+            .map(|sha256| sha256.to_string())
+            .unwrap_or_default(),
         memory_bytes_before: summary.memory_bytes_before,
         memory_bytes_peak: summary.memory_bytes_peak,
         input: summary.input.as_ref().map(tensor).unwrap_or_default(),

@@ -205,12 +205,14 @@ fn a_recording_of_five_windows_scores_by_its_median() {
     trial.samples.channel.scale =
         Some(v1::channel::Scale::Energy(v1::EnergyScale { picojoules_per_code: 1_000, gain_ppm: None }));
     let energies = [30, 10, 50, 20, 40];
-    let reading = |(index, nanojoules): (u64, i64)| {
-        Reading { at: MonoNs(ms(index + 1)), first: nanojoules, second: 0, flags: Flags::NONE }
+    let reading = |(index, nanojoules): (u64, i64)| Reading {
+        at: MonoNs(ms(index + 1)),
+        first: nanojoules,
+        second: 0,
+        flags: Flags::NONE,
     };
     trial.samples.readings = (0..).zip(energies).map(reading).collect();
-    trial.completed.windows =
-        (0..5).map(|index| wire_window(v1::Phase::Active, index, index + 1, 10)).collect();
+    trial.completed.windows = (0..5).map(|index| wire_window(v1::Phase::Active, index, index + 1, 10)).collect();
     let result = trial.assess();
     assert!(result.is_valid(), "{:?}", result.invalid_reasons);
     let measurement = result.measurement.expect("measured");

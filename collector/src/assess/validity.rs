@@ -29,7 +29,10 @@ fn lost(window: &Measured) -> Option<InvalidReason> {
     (part > SUSPECT_PART_MAX).then(|| {
         let (phase, lost, percent) = (&row.phase, row.lost_reading_count, part * 100.0);
         let bound = SUSPECT_PART_MAX * 100.0;
-        reason("readings_lost", format!("{lost} readings of the {phase} window were lost ({percent:.1} %, bound {bound} %)"))
+        reason(
+            "readings_lost",
+            format!("{lost} readings of the {phase} window were lost ({percent:.1} %, bound {bound} %)"),
+        )
     })
 }
 
@@ -38,7 +41,10 @@ fn doubtful(window: &Measured) -> Option<InvalidReason> {
     (part > SUSPECT_PART_MAX).then(|| {
         let (phase, count, percent) = (&window.row.phase, window.doubtful_count, part * 100.0);
         let bound = SUSPECT_PART_MAX * 100.0;
-        reason("readings_late", format!("{count} readings of the {phase} window are late or torn ({percent:.1} %, bound {bound} %)"))
+        reason(
+            "readings_late",
+            format!("{count} readings of the {phase} window are late or torn ({percent:.1} %, bound {bound} %)"),
+        )
     })
 }
 
@@ -62,7 +68,9 @@ fn edges(window: &Measured) -> Option<InvalidReason> {
 fn gaps(window: &Measured, samples: &ChannelSamples) -> Option<InvalidReason> {
     let own = window.energy.window;
     let touching = samples.gaps.iter().filter(|gap| gap.start() < own.end() && own.start() < gap.end()).count();
-    (touching > 0).then(|| reason("samples_missing", format!("{touching} batches of the {} window never arrived", window.row.phase)))
+    (touching > 0).then(|| {
+        reason("samples_missing", format!("{touching} batches of the {} window never arrived", window.row.phase))
+    })
 }
 
 fn idle_drift(windows: &[Measured]) -> Option<InvalidReason> {
@@ -87,7 +95,8 @@ fn throttled(completed: &v1::Completed) -> Option<InvalidReason> {
     let seen = (after | before | during) & THROTTLED_NOW;
     (seen != 0).then(|| {
         let names = ["undervoltage", "frequency capped", "throttled", "soft temperature limit"];
-        let seen: Vec<_> = names.iter().enumerate().filter(|(bit, _)| seen >> bit & 1 == 1).map(|(_, name)| *name).collect();
+        let seen: Vec<_> =
+            names.iter().enumerate().filter(|(bit, _)| seen >> bit & 1 == 1).map(|(_, name)| *name).collect();
         reason("throttled", format!("the Raspberry Pi reported {}: check its supply and cooling", seen.join(", ")))
     })
 }

@@ -64,8 +64,7 @@ pub(super) fn measure(series: &Series, samples: &ChannelSamples, wire: &v1::Wind
     let inside = || samples.readings.iter().filter(|reading| window.contains(reading.at));
     let doubtful = |flags: Flags| flags.contains(Flags::TORN) || flags.contains(Flags::LATE);
     let touches = |other: &Window| other.start() < window.end() && window.start() < other.end();
-    let lost_reading_count =
-        samples.lost.iter().filter(|lost| touches(&lost.between)).map(|lost| lost.count).sum();
+    let lost_reading_count = samples.lost.iter().filter(|lost| touches(&lost.between)).map(|lost| lost.count).sum();
     Ok(Measured {
         doubtful_count: inside().filter(|reading| doubtful(reading.flags)).count() as u64,
         clipped: inside().any(|reading| reading.flags.contains(Flags::CLIPPED)),

@@ -1,0 +1,156 @@
+//! What each command means: a row in the store, a message to an agent, an assessment.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
+use tinywatt_proto::v1;
+use tokio::task::{Id, JoinError};
+
+use super::{Driver, DriverError};
+use crate::assess;
+use crate::clock;
+use crate::result::{InvalidReason, TrialResult};
+use crate::schedule::{Command, Counts, Event, RunEnd};
+use crate::store::{ReadError, RunRow, chain};
+
+/// How an assessment's task ended.
+type Joined = Result<(Id, (AttemptId, Result<TrialResult, DriverError>)), JoinError>;
+
+impl Driver {
+    /// Does what was decided, in order.
+    pub(super) async fn obey(&mut self, commands: Vec<Command>) -> Result<(), DriverError> {
+        let mut commands = VecDeque::from(commands);
+        while let Some(command) = commands.pop_front() {
+            match command {
+                Command::Assign { node, attempt } => {
+                    let assignment = self.assign(&node, &attempt).await?;
+                    commands.extend(self.tell(&node, v1::work_response::Item::Assignment(assignment)));
+                }
+                Command::CancelAttempt { node, attempt, reason } => {
+                    tracing::info!(%node, %attempt, reason, "attempt cancelled");
+                    let cancellation = v1::Cancellation { trial: Some((&attempt).into()), reason };
+                    commands.extend(self.tell(&node, v1::work_response::Item::Cancellation(cancellation)));
+                }
+                Command::Assess { attempt } => self.start_assessment(attempt),
+                Command::RecordInvalid { attempt, reason } => self.record_invalid(&attempt, reason).await?,
+                Command::EndRun { run, end, counts } => self.end_run(&run, end, counts).await?,
+                Command::Announce { run, text, counts } => self.announce(&run, text, counts),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the attempt in the store, then puts its assignment together.
+    async fn assign(&mut self, node: &NodeId, attempt: &AttemptId) -> Result<v1::Assignment, DriverError> {
+        self.store.start_attempt(attempt, node, clock::unix_ns()).await.map_err(DriverError::Write)?;
+        let row = self.runs[&attempt.run].clone();
+        let planned = planned(&row, attempt);
+        let design = row.submit.design.as_ref();
+        let mut channel = design.map_or_else(String::new, |design| design.channel.clone());
+        if channel.is_empty() {
+            // The check found exactly one; should the node have others by now, the agent says what it misses.
+            let nodes = self.store.nodes().await.map_err(DriverError::Read)?;
+            let row = nodes.into_iter().find(|row| row.node == *node);
+            let only = row.and_then(|row| row.capabilities.channels.into_iter().next());
+            channel = only.map_or_else(String::new, |channel| channel.name);
+        }
+        let treatment = row.submit.treatments.iter().find(|treatment| treatment.name == planned.treatment);
+        let trial = Some(v1::TrialKey::from(attempt));
+        let progress = v1::Progress { trial: trial.clone(), phase: v1::Phase::Prepare.into(), fraction: 0.0 };
+        self.progress.insert(node.clone(), progress);
+        tracing::info!(%node, %attempt, treatment = planned.treatment, "attempt assigned");
+        let workload = treatment.and_then(|treatment| treatment.workload.clone()).map(|workload| match workload {
+            v1::treatment::Workload::Inference(inference) => v1::assignment::Workload::Inference(inference),
+            v1::treatment::Workload::Replay(replay) => v1::assignment::Workload::Replay(replay),
+        });
+        Ok(v1::Assignment { trial, channel, workload })
+    }
+
+    /// Sends to an agent. One that cannot be reached is gone, which may lead to further commands.
+    fn tell(&mut self, node: &NodeId, item: v1::work_response::Item) -> Vec<Command> {
+        if self.links.get(node).is_some_and(|link| link.send(item)) {
+            return Vec::new();
+        }
+        tracing::warn!(%node, "agent does not take messages, its connection is dropped");
+        self.links.remove(node);
+        self.decide(Event::NodeDisconnected { node: node.clone() })
+    }
+
+    /// Assesses beside everything else: it reads a trial's samples, and other nodes must not wait for that.
+    fn start_assessment(&mut self, attempt: AttemptId) {
+        let row = self.runs[&attempt.run].clone();
+        let (store, assess) = (self.store.clone(), self.assess.clone());
+        let key = (attempt.clone(), row.clone());
+        let task = self.assessments.spawn(async move {
+            let result = async {
+                let outcome = store.outcome(&attempt).await.map_err(DriverError::Read)?;
+                let outcome = outcome.expect("an attempt is assessed once its outcome is committed");
+                let planned = planned(&row, &attempt);
+                let result = match assess(attempt.clone(), planned.clone(), outcome).await {
+                    Ok(result) => result,
+                    Err(error @ (ReadError::Database { .. } | ReadError::Closed { .. })) => {
+                        return Err(DriverError::Read(error));
+                    }
+                    // The store is sound; it is this outcome whose samples cannot be given.
+                    Err(error) => assess::broken(&attempt, planned, "unreadable", &chain(&error).to_string()),
+                };
+                store.finish_attempt(&attempt, &result).await.map_err(DriverError::Write)?;
+                Ok(result)
+            };
+            let result = result.await;
+            (attempt, result)
+        });
+        self.assessed_by.insert(task.id(), key);
+    }
+
+    /// Takes in the end of an assessment.
+    pub(super) async fn assessed(&mut self, joined: Joined) -> Result<(), DriverError> {
+        let (attempt, result) = match joined {
+            Ok((task, (attempt, result))) => {
+                self.assessed_by.remove(&task);
+                (attempt, result?)
+            }
+            Err(panic) => {
+                // A mistake of ours; this attempt cannot count, and the others must go on.
+                let (attempt, row) = self.assessed_by.remove(&panic.id()).expect("every task was noted");
+                tracing::error!(%attempt, %panic, "assessment failed");
+                let message = "the assessment failed: please report this with the collector's log";
+                let result = assess::broken(&attempt, planned(&row, &attempt), "assessment_failed", message);
+                self.store.finish_attempt(&attempt, &result).await.map_err(DriverError::Write)?;
+                (attempt, result)
+            }
+        };
+        tracing::info!(%attempt, valid = result.is_valid(), reasons = ?result.invalid_reasons, "attempt assessed");
+        self.forget_progress(&attempt);
+        self.step(Event::Assessed { attempt, invalid_reasons: result.invalid_reasons }).await
+    }
+
+    async fn record_invalid(&mut self, attempt: &AttemptId, reason: InvalidReason) -> Result<(), DriverError> {
+        tracing::info!(%attempt, code = reason.code, message = reason.message, "attempt broken");
+        self.forget_progress(attempt);
+        let planned = planned(&self.runs[&attempt.run], attempt);
+        let result = assess::broken(attempt, planned, &reason.code, &reason.message);
+        self.store.finish_attempt(attempt, &result).await.map_err(DriverError::Write)
+    }
+
+    async fn end_run(&mut self, run: &RunId, end: RunEnd, counts: Counts) -> Result<(), DriverError> {
+        let state = match end {
+            RunEnd::Completed => v1::RunState::Completed,
+            RunEnd::Incomplete => v1::RunState::Incomplete,
+            RunEnd::Cancelled => v1::RunState::Cancelled,
+        };
+        let at_unix_ns = clock::unix_ns();
+        self.store.end_run(run, state, at_unix_ns).await.map_err(DriverError::Write)?;
+        tracing::info!(%run, ?state, ?counts, "run ended");
+        if let Some(row) = self.runs.remove(run) {
+            self.announce_end(&row, state, at_unix_ns, counts);
+        }
+        Ok(())
+    }
+}
+
+fn planned<'a>(row: &'a Arc<RunRow>, attempt: &AttemptId) -> &'a v1::PlannedTrial {
+    let index = usize::try_from(attempt.trial).expect("32 bits fit");
+    row.trials.get(index).expect("the state machine knows the trials of the run's list only")
+}

@@ -1,0 +1,208 @@
+//! Acts on what the state machine decides: the only part of the schedule with I/O.
+//!
+//! One task owns the state. Agents, ingest and control speak to it through a [`Handle`]; it writes to the store before
+//! it tells an agent anything, so that a restart finds at least what agents were told.
+
+mod act;
+mod handle;
+mod link;
+mod resume;
+mod run_id;
+mod watch;
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
+use tinywatt_proto::v1;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::{Id, JoinSet};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::workload::is_open_ended;
+use super::{Command, Config, Event, State};
+use crate::assess;
+use crate::clock::Uptime;
+use crate::result::TrialResult;
+use crate::store::{CatalogueError, ReadError, RunRow, Store};
+use handle::Input;
+use link::Link;
+
+pub use handle::{Handle, Stopped, SubmitError};
+pub use link::{Connection, Reporter};
+pub(super) use run_id::EXPERIMENT_BYTES_MAX;
+pub use watch::{Change, Snapshot, summary};
+
+/// What may wait for the driver. Every connected agent sends a few messages a second at most, and each is handled in
+/// the time of one commit; a full queue only makes senders wait.
+const INPUT_COUNT: usize = 64;
+
+/// Changes that a slow watcher may be behind before it is given the whole state again: minutes of an ordinary run.
+const CHANGE_COUNT: usize = 256;
+
+/// How often deadlines are looked at. They are a minute and more; a second late is not late.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What an assessment gives: a result, or that the store could not be read.
+type Assessed = Result<TrialResult, ReadError>;
+
+/// Turns a committed outcome into a result. A function, so that the driver need not know samples.
+pub type Assess = Arc<
+    dyn Fn(AttemptId, v1::PlannedTrial, v1::TrialOutcome) -> Pin<Box<dyn Future<Output = Assessed> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// The real [`Assess`], on the samples of a store.
+pub fn assess_from(store: Store) -> Assess {
+    Arc::new(move |attempt, planned, outcome| {
+        let store = store.clone();
+        Box::pin(async move { assess::run(&store, &attempt, &planned, &outcome).await })
+    })
+}
+
+/// The schedule could not go on. What was decided until then is in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// Runs, attempts or outcomes could not be read.
+    #[error("the schedule failed to read the store")]
+    Read(#[source] ReadError),
+    /// Runs, attempts or results could not be kept.
+    #[error("the schedule failed to write to the store")]
+    Write(#[source] CatalogueError),
+}
+
+/// The task that owns the state.
+pub struct Driver {
+    store: Store,
+    assess: Assess,
+    state: State,
+    uptime: Uptime,
+    inputs: mpsc::Receiver<Input>,
+    changes: broadcast::Sender<Arc<Change>>,
+    /// Changes told so far.
+    revision: u64,
+    links: HashMap<NodeId, Link>,
+    /// Runs that have not ended.
+    runs: HashMap<RunId, Arc<RunRow>>,
+    /// What each node was seen at last.
+    progress: BTreeMap<NodeId, v1::Progress>,
+    assessments: JoinSet<(AttemptId, Result<TrialResult, DriverError>)>,
+    /// Which attempt a task assesses, should it panic.
+    assessed_by: HashMap<Id, (AttemptId, Arc<RunRow>)>,
+}
+
+impl Driver {
+    /// Takes up every run that had not ended.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn resume(store: Store, assess: Assess, config: Config) -> Result<(Self, Handle), DriverError> {
+        let (sender, inputs) = mpsc::channel(INPUT_COUNT);
+        let (changes, _) = broadcast::channel(CHANGE_COUNT);
+        let mut driver = Self {
+            store,
+            assess,
+            state: State::new(config),
+            uptime: Uptime::start(),
+            inputs,
+            changes: changes.clone(),
+            revision: 0,
+            links: HashMap::new(),
+            runs: HashMap::new(),
+            progress: BTreeMap::new(),
+            assessments: JoinSet::new(),
+            assessed_by: HashMap::new(),
+        };
+        driver.take_up_runs().await?;
+        Ok((driver, Handle::new(sender, changes)))
+    }
+
+    /// Drives until told to stop. Connections to agents end with it; attempts stay open in the store.
+    ///
+    /// # Errors
+    /// When the store fails: nothing may be decided that is not kept.
+    pub async fn drive(mut self, stop: CancellationToken) -> Result<(), DriverError> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                Some(input) = self.inputs.recv() => self.take(input).await?,
+                Some(joined) = self.assessments.join_next_with_id() => self.assessed(joined).await?,
+                _ = tick.tick() => self.step(Event::Tick).await?,
+            }
+        }
+    }
+
+    async fn step(&mut self, event: Event) -> Result<(), DriverError> {
+        let commands = self.decide(event);
+        self.obey(commands).await
+    }
+
+    fn decide(&mut self, event: Event) -> Vec<Command> {
+        self.state.step(self.uptime.now(), event)
+    }
+
+    async fn take(&mut self, input: Input) -> Result<(), DriverError> {
+        match input {
+            Input::Connected { node, boot, running, link } => {
+                // The older stream, if there is one, ends with its link.
+                self.links.insert(node.clone(), link);
+                tracing::info!(%node, %boot, "agent connected");
+                self.step(Event::NodeConnected { node, boot, running }).await
+            }
+            Input::Disconnected { node, link } if self.is_current(&node, link) => {
+                self.links.remove(&node);
+                tracing::info!(%node, "agent disconnected");
+                self.step(Event::NodeDisconnected { node }).await
+            }
+            Input::Progress { node, link, attempt, progress } if self.is_current(&node, link) => {
+                let phase = progress.phase();
+                self.note_progress(&node, progress);
+                if is_open_ended(phase) {
+                    self.step(Event::OpenEndedProgress { node, attempt }).await?;
+                }
+                Ok(())
+            }
+            Input::Finished { node, link, attempt } if self.is_current(&node, link) => {
+                self.forget_progress(&attempt);
+                self.step(Event::Finished { node, attempt }).await
+            }
+            Input::Disconnected { .. } | Input::Progress { .. } | Input::Finished { .. } => Ok(()),
+            Input::OutcomeCommitted { node, attempt } => self.step(Event::OutcomeCommitted { node, attempt }).await,
+            Input::Submit { submission, answer } => {
+                let run = self.submit(*submission).await;
+                let begun = run.as_ref().ok().cloned();
+                // Whoever submitted may have left; the run goes on.
+                let _ = answer.send(run);
+                match begun {
+                    Some(run) => self.begin(&run).await,
+                    None => Ok(()),
+                }
+            }
+            Input::Cancel { run, answer } => {
+                let is_running = self.runs.contains_key(&run);
+                self.step(Event::CancelRun { run }).await?;
+                let _ = answer.send(is_running);
+                Ok(())
+            }
+            Input::Watch { run, answer } => {
+                let _ = answer.send(self.snapshot(&run));
+                Ok(())
+            }
+            Input::ConnectedNodes { answer } => {
+                let nodes = self.state.connected_nodes();
+                let _ = answer.send(nodes.map(|(node, attempt)| (node.clone(), attempt.cloned())).collect());
+                Ok(())
+            }
+        }
+    }
+
+    fn is_current(&self, node: &NodeId, link: u64) -> bool {
+        self.links.get(node).is_some_and(|current| current.id == link)
+    }
+}

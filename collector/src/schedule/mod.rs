@@ -1,0 +1,35 @@
+//! What is executed next: a pure `(state, event) -> commands`, and the one task that acts on it.
+//!
+//! [`plan`] lays the trial list, [`State`] decides, [`driver`] is the only part with I/O. Never reads a sample.
+
+mod check;
+mod command;
+mod event;
+mod plan;
+mod state;
+
+pub mod driver;
+pub mod workload;
+
+use std::time::Duration;
+
+pub use check::{ATTEMPT_COUNT_MAX, TRIAL_COUNT_MAX, WINDOW_PERIOD_COUNT_MIN, check};
+pub use command::{Command, Counts, RunEnd};
+pub use event::{Event, OpenAttempt, RunPlan, TrialPlan};
+pub use plan::{plan, run_duration};
+pub use state::State;
+
+/// How patient the schedule is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// How long a node may be gone, or an outcome outstanding, before the attempt is given up.
+    pub grace: Duration,
+}
+
+/// A reconnect with the longest backoff of an agent fits into a minute, and so does the way of a trial's samples
+/// through a spool that kept up until then.
+impl Default for Config {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(60) }
+    }
+}

@@ -1,0 +1,9 @@
+//! The gRPC services: thin, they turn messages into calls and errors into statuses.
+
+pub mod artifact;
+pub mod assignment;
+pub mod control;
+pub mod node;
+mod status;
+pub mod telemetry;
+mod watch;

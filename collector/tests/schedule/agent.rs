@@ -1,0 +1,277 @@
+//! A scripted agent: it speaks the whole protocol and measures nothing.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tinywatt_proto::columns::Encoder;
+use tinywatt_proto::ids::{AttemptId, BootId};
+use tinywatt_proto::sample::{Flags, Reading};
+use tinywatt_proto::time::MonoNs;
+use tinywatt_proto::v1;
+use tinywatt_proto::v1::assignment_service_client::AssignmentServiceClient;
+use tinywatt_proto::v1::node_service_client::NodeServiceClient;
+use tinywatt_proto::v1::record::Fact;
+use tinywatt_proto::v1::telemetry_service_client::TelemetryServiceClient;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+/// What the agent does with an assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Delivers samples and an outcome.
+    Complete,
+    /// Delivers the outcome of a trial that failed.
+    Fail,
+    /// Goes on until it is cancelled.
+    Linger,
+    /// Dies, and is started anew at once.
+    Die,
+    /// Loses its connections, and stays away until it is called back.
+    StayAway,
+}
+
+/// Says what to do with each attempt.
+pub(crate) type Script = Arc<dyn Fn(&AttemptId) -> Act + Send + Sync>;
+
+/// The test's view of an agent.
+#[derive(Debug, Clone)]
+pub(crate) struct Agent {
+    seen: Arc<Mutex<Seen>>,
+    called_back: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    assigned: Vec<String>,
+    cancelled: Vec<String>,
+}
+
+impl Agent {
+    /// Starts an agent that finds its collector at `address`, whatever it is at the time.
+    pub(crate) fn start(address: watch::Receiver<SocketAddr>, node: &str, script: Script) -> Self {
+        let agent = Self { seen: Arc::default(), called_back: watch::Sender::new(false) };
+        let mut life = Life {
+            address,
+            node: node.to_owned(),
+            boot: BootId::random(),
+            script,
+            seen: agent.seen.clone(),
+            called_back: agent.called_back.subscribe(),
+            delivery_id: 0,
+            batch_sequence: 0,
+            fact_sequence: 0,
+            executing: None,
+        };
+        tokio::spawn(async move {
+            loop {
+                if let Ok(End::Died) = life.live().await {
+                    life.boot = BootId::random();
+                    (life.batch_sequence, life.fact_sequence, life.executing) = (0, 0, None);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        agent
+    }
+
+    /// All attempts it was given.
+    pub(crate) fn assigned(&self) -> Vec<String> {
+        self.seen.lock().unwrap().assigned.clone()
+    }
+
+    /// All attempts it was told to stop.
+    pub(crate) fn cancelled(&self) -> Vec<String> {
+        self.seen.lock().unwrap().cancelled.clone()
+    }
+
+    /// Ends an [`Act::StayAway`].
+    pub(crate) fn call_back(&self) {
+        self.called_back.send_replace(true);
+    }
+}
+
+/// Why a connection ended, as the agent wanted it.
+enum End {
+    Died,
+    Left,
+}
+
+struct Life {
+    address: watch::Receiver<SocketAddr>,
+    node: String,
+    boot: BootId,
+    script: Script,
+    seen: Arc<Mutex<Seen>>,
+    called_back: watch::Receiver<bool>,
+    delivery_id: u64,
+    batch_sequence: u64,
+    fact_sequence: u64,
+    executing: Option<AttemptId>,
+}
+
+struct Streams {
+    work: mpsc::Sender<v1::WorkRequest>,
+    work_in: Streaming<v1::WorkResponse>,
+    records: mpsc::Sender<v1::DeliverRequest>,
+    records_in: Streaming<v1::DeliverResponse>,
+}
+
+impl Life {
+    async fn live(&mut self) -> anyhow::Result<End> {
+        let mut streams = self.connect().await?;
+        self.deliver(&mut streams, Fact::ChannelOpened(rail())).await?;
+        while let Some(message) = streams.work_in.message().await? {
+            match message.item.expect("no empty message") {
+                v1::work_response::Item::Assignment(assignment) => {
+                    assert_eq!(self.executing, None, "two at a time");
+                    assert_eq!(assignment.channel, "rail");
+                    assert!(assignment.workload.is_some());
+                    let attempt = AttemptId::try_from(assignment.trial.as_ref().expect("a trial")).expect("a key");
+                    self.seen.lock().unwrap().assigned.push(attempt.to_string());
+                    self.executing = Some(attempt.clone());
+                    let trial = Some(v1::TrialKey::from(&attempt));
+                    let progress = v1::Progress { trial, phase: v1::Phase::Idle.into(), fraction: 0.5 };
+                    say(&streams.work, v1::work_request::Item::Progress(progress)).await?;
+                    match (self.script)(&attempt) {
+                        Act::Complete => self.complete(&mut streams, &attempt).await?,
+                        Act::Fail => self.fail(&mut streams, &attempt, v1::FailureReason::Worker).await?,
+                        Act::Linger => {}
+                        Act::Die => return Ok(End::Died),
+                        Act::StayAway => {
+                            drop(streams);
+                            self.called_back.wait_for(|called| *called).await?;
+                            return Ok(End::Left);
+                        }
+                    }
+                }
+                v1::work_response::Item::Cancellation(cancellation) => {
+                    let attempt = AttemptId::try_from(cancellation.trial.as_ref().expect("a trial")).expect("a key");
+                    self.seen.lock().unwrap().cancelled.push(attempt.to_string());
+                    if self.executing.as_ref() == Some(&attempt) {
+                        self.fail(&mut streams, &attempt, v1::FailureReason::Cancelled).await?;
+                    }
+                }
+            }
+        }
+        Ok(End::Left)
+    }
+
+    async fn connect(&self) -> anyhow::Result<Streams> {
+        let address = *self.address.borrow();
+        let channel = Channel::from_shared(format!("http://{address}"))?.connect().await?;
+        let register = v1::RegisterRequest {
+            node: self.node.clone(),
+            boot_id: self.boot.to_vec(),
+            agent_version: "0.0.0".to_owned(),
+            capabilities: Some(v1::Capabilities {
+                channels: vec![rail()],
+                runtimes: vec![v1::Runtime { name: "litert".to_owned(), version: "1".to_owned() }],
+                ..Default::default()
+            }),
+        };
+        NodeServiceClient::new(channel.clone()).register(register).await?;
+        let (records, outbound) = mpsc::channel(16);
+        let hello = v1::DeliverHello { node: self.node.clone(), boot_id: self.boot.to_vec() };
+        records.send(v1::DeliverRequest { item: Some(v1::deliver_request::Item::Hello(hello)) }).await?;
+        let mut telemetry = TelemetryServiceClient::new(channel.clone());
+        let records_in = telemetry.deliver(ReceiverStream::new(outbound)).await?.into_inner();
+        let (work, outbound) = mpsc::channel(16);
+        let running = self.executing.as_ref().map(v1::TrialKey::from);
+        let hello = v1::WorkHello { node: self.node.clone(), boot_id: self.boot.to_vec(), running };
+        say(&work, v1::work_request::Item::Hello(hello)).await?;
+        let work_in = AssignmentServiceClient::new(channel).work(ReceiverStream::new(outbound)).await?.into_inner();
+        Ok(Streams { work, work_in, records, records_in })
+    }
+
+    async fn complete(&mut self, streams: &mut Streams, attempt: &AttemptId) -> anyhow::Result<()> {
+        let start = (self.batch_sequence + 1) * 1_000_000_000;
+        let mut encoder = Encoder::default();
+        for index in 0..100 {
+            let at = MonoNs(start + index * 1_000_000);
+            encoder.push(&Reading { at, first: 1_000, second: 1_250, flags: Flags::NONE }, 1_000, true);
+        }
+        let batch = encoder.finish(0, Vec::new()).expect("readings were pushed");
+        self.deliver(streams, Fact::Batch(batch)).await?;
+        let window = v1::Window {
+            phase: v1::Phase::Active.into(),
+            start_mono_ns: start,
+            end_mono_ns: start + 50_000_000,
+            inference_count: 10,
+            ..Default::default()
+        };
+        let completed = v1::Completed { windows: vec![window], ..Default::default() };
+        self.end(streams, attempt, v1::trial_outcome::Result::Completed(completed)).await
+    }
+
+    async fn fail(
+        &mut self,
+        streams: &mut Streams,
+        attempt: &AttemptId,
+        reason: v1::FailureReason,
+    ) -> anyhow::Result<()> {
+        let failure = v1::Failure { reason: reason.into(), message: "the script says so".to_owned() };
+        self.end(streams, attempt, v1::trial_outcome::Result::Failure(failure)).await
+    }
+
+    async fn end(
+        &mut self,
+        streams: &mut Streams,
+        attempt: &AttemptId,
+        result: v1::trial_outcome::Result,
+    ) -> anyhow::Result<()> {
+        let trial = Some(v1::TrialKey::from(attempt));
+        let outcome = v1::TrialOutcome {
+            trial: trial.clone(),
+            samples_boot_id: self.boot.to_vec(),
+            samples_channel: 0,
+            result: Some(result),
+            ..Default::default()
+        };
+        self.executing = None;
+        self.deliver(streams, Fact::Outcome(outcome)).await?;
+        say(&streams.work, v1::work_request::Item::Finished(v1::Finished { trial })).await
+    }
+
+    /// Sends a record and waits for its acknowledgement.
+    async fn deliver(&mut self, streams: &mut Streams, fact: Fact) -> anyhow::Result<()> {
+        let sequence = if matches!(fact, Fact::Batch(_)) { &mut self.batch_sequence } else { &mut self.fact_sequence };
+        self.delivery_id += 1;
+        let record = v1::Record {
+            delivery_id: self.delivery_id,
+            boot_id: self.boot.to_vec(),
+            sequence: *sequence,
+            fact: Some(fact),
+        };
+        *sequence += 1;
+        streams.records.send(v1::DeliverRequest { item: Some(v1::deliver_request::Item::Record(record)) }).await?;
+        let answer = streams.records_in.message().await?;
+        anyhow::ensure!(answer.is_some(), "the collector left");
+        Ok(())
+    }
+}
+
+async fn say(work: &mpsc::Sender<v1::WorkRequest>, item: v1::work_request::Item) -> anyhow::Result<()> {
+    Ok(work.send(v1::WorkRequest { item: Some(item) }).await?)
+}
+
+fn rail() -> v1::Channel {
+    let scale = v1::ShuntBusScale {
+        shunt_nanovolts_per_code: 10_000,
+        bus_microvolts_per_code: 4_000,
+        shunt_nanoohms: 100_000_000,
+        shunt_code_max: 32_000,
+        error_budget: Some(v1::ErrorBudget::default()),
+    };
+    v1::Channel {
+        channel: 0,
+        name: "rail".to_owned(),
+        source: "ina219-emulator".to_owned(),
+        kind: v1::FigureKind::Simulated.into(),
+        sample_period_ns: 1_000_000,
+        time_unit_ns: 1_000,
+        scale: Some(v1::channel::Scale::ShuntBus(scale)),
+    }
+}
