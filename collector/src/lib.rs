@@ -2,7 +2,11 @@
 //!
 //! The way of the data: `ingest` → `store` → `assess` → `report`, with `schedule` deciding what is executed next.
 
+pub mod artifacts;
+pub mod clock;
+pub mod clock_fit;
 pub mod hex;
 pub mod report;
 pub mod result;
 pub mod statistics;
+pub mod store;

@@ -1,0 +1,68 @@
+//! Brings a database to the layout this program knows. Forward only.
+
+use rusqlite::Connection;
+
+/// One step; its number is its place in [`MIGRATIONS`], from 1, and SQLite's `user_version` once it is applied.
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_store.sql")];
+
+/// `application_id` of our files: "twst" in ASCII. Tells them from any other program's SQLite file.
+pub(super) const APPLICATION_ID: i64 = 0x7477_7374;
+
+/// Layout this program reads and writes.
+pub(super) fn version_known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).expect("a handful")
+}
+
+/// Layout of the file; `None` for a file that is not ours. An empty file has layout 0.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let is_empty: bool =
+        connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
+    Ok(match (application, is_empty) {
+        (APPLICATION_ID, _) => Some(version),
+        (0, true) if version == 0 => Some(0),
+        _ => None,
+    })
+}
+
+/// Applies what the file lacks, each step in a transaction of its own.
+pub(super) fn apply(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
+    for (migration, number) in MIGRATIONS.iter().zip(1..).filter(|(_, number)| *number > version) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", number)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The snapshot is for people: a diff of it shows what a migration did. Write it anew with `TINYWATT_BLESS=1`.
+    #[test]
+    fn all_migrations_on_an_empty_file_give_the_schema_of_the_snapshot() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        apply(&mut connection, 0).unwrap();
+        let mut statement =
+            connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").unwrap();
+        let rows: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let schema = rows.join(";\n\n") + ";\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/schema.snapshot.sql");
+        if std::env::var_os("TINYWATT_BLESS").is_some() {
+            std::fs::write(path, &schema).unwrap();
+        }
+        assert_eq!(schema, std::fs::read_to_string(path).unwrap());
+    }
+
+    #[test]
+    fn every_migration_says_why_and_every_table_is_strict() {
+        for migration in MIGRATIONS {
+            assert!(migration.starts_with("-- Why: "));
+            assert_eq!(migration.matches("CREATE TABLE").count(), migration.matches(") STRICT").count());
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The one thread that writes. What waits in its queue is made durable together: one transaction, one flush, then all
+//! answers.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error};
+
+use super::session::Session;
+
+/// Jobs that wait for the writer, and the most of them in one transaction. A node has one commit under way, so 64 lets
+/// three times the 20 nodes of the budget share a flush; each job holds about a megabyte at most (see `ingest`).
+const QUEUE_JOB_COUNT: usize = 64;
+
+/// A write was not made durable.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WriteError {
+    /// A write failed, then or earlier, and nothing is accepted any more.
+    #[error(
+        "the store {path} stopped accepting after a write failed: free space on its disk or repair it, then restart \
+         the collector; nothing that was acknowledged is lost"
+    )]
+    Poisoned {
+        /// The database.
+        path: PathBuf,
+        /// The failure.
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
+    /// The writer has ended.
+    #[error("the store {path} is closed: restart the collector")]
+    Closed {
+        /// The database.
+        path: PathBuf,
+    },
+}
+
+/// A change, and somebody who waits for it to be durable.
+trait Job: Send {
+    /// Makes the change inside the open transaction.
+    fn execute(&mut self, session: &mut Session) -> rusqlite::Result<()>;
+
+    /// Tells the waiting one, after the commit or its failure.
+    fn answer(self: Box<Self>, committed: Result<(), WriteError>);
+}
+
+/// A [`Job`] from a closure.
+struct Change<F, T> {
+    work: Option<F>,
+    value: Option<T>,
+    answer: oneshot::Sender<Result<T, WriteError>>,
+}
+
+impl<F, T> Job for Change<F, T>
+where
+    F: FnOnce(&mut Session) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn execute(&mut self, session: &mut Session) -> rusqlite::Result<()> {
+        let work = self.work.take().expect("a job is executed once");
+        self.value = Some(work(session)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), WriteError>) {
+        let Self { value, answer, .. } = *self;
+        // Whoever asked may have left; the change is durable all the same.
+        let _ = answer.send(committed.map(|()| value.expect("a committed job was executed")));
+    }
+}
+
+/// Handle on the writer's thread. Dropping it waits for what is queued.
+#[derive(Debug)]
+pub(super) struct Writer {
+    path: PathBuf,
+    queue: Option<mpsc::Sender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread. `lock` is let go after the connection is closed.
+    pub(super) fn start(path: PathBuf, session: Session, lock: File) -> std::io::Result<Self> {
+        let (queue, jobs) = mpsc::channel(QUEUE_JOB_COUNT);
+        let thread_path = path.clone();
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            write_until_closed(&thread_path, session, jobs);
+            drop(lock);
+        })?;
+        Ok(Self { path, queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Makes a change and waits until it is durable. Once it is queued, it is made even if the caller gives up.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let closed = || WriteError::Closed { path: self.path.clone() };
+        let (sender, answer) = oneshot::channel();
+        let job = Box::new(Change { work: Some(work), value: None, answer: sender });
+        let queue = self.queue.as_ref().expect("the queue is there until the writer is dropped");
+        queue.send(job).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the writer has been reported on standard error; every waiting job was told.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_until_closed(path: &std::path::Path, mut session: Session, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+    let mut group: Vec<Box<dyn Job>> = Vec::with_capacity(QUEUE_JOB_COUNT);
+    let mut poison: Option<WriteError> = None;
+    while jobs.blocking_recv_many(&mut group, QUEUE_JOB_COUNT) > 0 {
+        let job_count = group.len();
+        let committed = match &poison {
+            Some(poison) => Err(poison.clone()),
+            None => commit(&mut session, &mut group)
+                .map_err(|source| WriteError::Poisoned { path: path.to_owned(), source: Arc::new(source) }),
+        };
+        match &committed {
+            Ok(()) => debug!(job_count, "group committed"),
+            Err(cause) if poison.is_none() => {
+                error!(job_count, error = %crate::store::chain(cause), "the store stopped accepting");
+                poison = Some(cause.clone());
+            }
+            Err(_) => {}
+        }
+        group.drain(..).for_each(|job| job.answer(committed.clone()));
+    }
+}
+
+fn commit(session: &mut Session, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    session.begin()?;
+    let done = group.iter_mut().try_for_each(|job| job.execute(session)).and_then(|()| session.commit());
+    if done.is_err() {
+        session.roll_back();
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::registered_store;
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_full_disk_nothing_more_is_accepted_and_the_way_out_is_told() {
+        let (folder, store, node) = registered_store().await;
+        // The limit of pages stands in for a full disk: SQLite answers with the same error.
+        store
+            .write(|session| session.connection.query_row("PRAGMA max_page_count = 1", [], |_| Ok(())))
+            .await
+            .unwrap();
+        let blob = |size: i64| {
+            store.write(move |session| {
+                session.connection.execute(
+                    "INSERT INTO rejected (node_key, delivery_id, reason, record_bytes, record) \
+                     VALUES (1, 0, '', ?1, zeroblob(?1))",
+                    [size],
+                )
+            })
+        };
+        let error = blob(1 << 20).await.unwrap_err();
+        assert!(matches!(error, WriteError::Poisoned { .. }));
+        let message = crate::store::chain(&error).to_string();
+        assert!(message.contains("free space") && message.contains("full"), "{message}");
+        blob(0).await.expect_err("poisoned, though this one would fit");
+        store.commit_records(node, Vec::new()).await.expect_err("poisoned for everybody");
+
+        drop(store);
+        let store = super::super::Store::open(folder.path()).expect("a restart is the way out");
+        assert_eq!(store.nodes().await.unwrap().len(), 1);
+    }
+}
