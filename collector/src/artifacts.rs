@@ -42,7 +42,9 @@ pub enum ArtifactError {
         received_bytes: u64,
     },
     /// The content belongs to another name.
-    #[error("the content sent as artifact {sha256} has SHA-256 {found}: it was changed on the way or while it was read, send it again")]
+    #[error(
+        "the content sent as artifact {sha256} has SHA-256 {found}: it was changed on the way or while it was read, send it again"
+    )]
     Checksum {
         /// The name.
         sha256: Sha256,

@@ -9,8 +9,7 @@ use super::{ReadError, Store, WriteError, sql};
 use crate::result::TrialResult;
 
 /// Begin of a statement whose rows [`run_row`] reads.
-const SELECT_RUN: &str =
-    "SELECT run, experiment, submission, trials, state, started_unix_ns, ended_unix_ns FROM run";
+const SELECT_RUN: &str = "SELECT run, experiment, submission, trials, state, started_unix_ns, ended_unix_ns FROM run";
 
 /// One execution of an experiment.
 #[derive(Debug, Clone, PartialEq)]

@@ -140,8 +140,7 @@ pub(super) fn marker(marker: &v1::Marker) -> Result<AttemptId, Refusal> {
 pub(super) fn clock_probe(probe: &v1::ClockProbe) -> Result<(), Refusal> {
     number("returned_mono_ns", probe.returned_mono_ns)?;
     number("answered_unix_ns", probe.answered_unix_ns)?;
-    let forwards =
-        probe.sent_mono_ns <= probe.returned_mono_ns && probe.received_unix_ns <= probe.answered_unix_ns;
+    let forwards = probe.sent_mono_ns <= probe.returned_mono_ns && probe.received_unix_ns <= probe.answered_unix_ns;
     if forwards { Ok(()) } else { Err(Refusal::ProbeBackwards) }
 }
 

@@ -58,8 +58,8 @@ impl Store {
         let lock = open::lock(folder)?;
         let path = folder.join(open::DATABASE_NAME);
         let session = session::Session::new(open::writer(&path)?);
-        let artifacts = Artifacts::in_store(folder)
-            .map_err(|source| OpenError::Artifacts { folder: folder.to_owned(), source })?;
+        let artifacts =
+            Artifacts::in_store(folder).map_err(|source| OpenError::Artifacts { folder: folder.to_owned(), source })?;
         let writer = writer::Writer::start(path.clone(), session, lock).map_err(OpenError::Thread)?;
         Ok(Self { parts: Arc::new(Parts { readers: reader::Readers::new(path), artifacts, writer }) })
     }

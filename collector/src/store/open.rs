@@ -102,8 +102,7 @@ pub enum OpenError {
 
 /// Takes the folder for this process. The lock is held until the file is closed, also by a crash.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
-    std::fs::create_dir_all(folder)
-        .map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })?;
+    std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })?;
     let not_writable = |source| OpenError::NotWritable { folder: folder.to_owned(), source };
     let mut file = OpenOptions::new()
         .read(true)
@@ -141,9 +140,8 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     };
     let mut connection = Connection::open(path).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    let version = migrate::version(&connection)
-        .map_err(failed)?
-        .ok_or_else(|| OpenError::Foreign { path: path.to_owned() })?;
+    let version =
+        migrate::version(&connection).map_err(failed)?.ok_or_else(|| OpenError::Foreign { path: path.to_owned() })?;
     let known = migrate::version_known();
     if version > known {
         return Err(OpenError::TooNew { path: path.to_owned(), found: version, known });

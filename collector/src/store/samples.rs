@@ -83,8 +83,8 @@ fn read_samples(
             Ok((sql::message::<v1::Channel>(row, 0)?, row.get::<_, i64>(1)?))
         })
         .optional()?;
-    let (channel, boot_key) = announced
-        .ok_or_else(|| ReadError::UnknownChannel { node: node.clone(), boot, channel: channel_index })?;
+    let (channel, boot_key) =
+        announced.ok_or_else(|| ReadError::UnknownChannel { node: node.clone(), boot, channel: channel_index })?;
     let mut samples = ChannelSamples { channel, readings: Vec::new(), lost: Vec::new(), gaps: Vec::new() };
     let stream_key: Option<i64> = transaction
         .prepare_cached("SELECT stream_key FROM stream WHERE boot_key = ?1 AND channel = ?2")?

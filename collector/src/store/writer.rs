@@ -157,10 +157,7 @@ mod tests {
     async fn after_a_full_disk_nothing_more_is_accepted_and_the_way_out_is_told() {
         let (folder, store, node) = registered_store().await;
         // The limit of pages stands in for a full disk: SQLite answers with the same error.
-        store
-            .write(|session| session.connection.query_row("PRAGMA max_page_count = 1", [], |_| Ok(())))
-            .await
-            .unwrap();
+        store.write(|session| session.connection.query_row("PRAGMA max_page_count = 1", [], |_| Ok(()))).await.unwrap();
         let blob = |size: i64| {
             store.write(move |session| {
                 session.connection.execute(

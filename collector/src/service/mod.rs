@@ -1,0 +1,6 @@
+//! The gRPC services: thin, they turn messages into calls and errors into statuses.
+
+pub mod artifact;
+pub mod node;
+mod status;
+pub mod telemetry;
