@@ -55,8 +55,9 @@ CREATE TABLE batch (
     reading_count INTEGER NOT NULL CHECK (reading_count > 0),
     -- tinywatt.v1.SampleBatch with nothing but lost_readings; NULL when none were lost.
     lost BLOB,
-    -- tinywatt.v1.Columns, as it arrived.
-    columns BLOB NOT NULL
+    -- tinywatt.v1.Columns, as it arrived, and its checksum, which also tells of a damaged disk.
+    columns BLOB NOT NULL,
+    columns_crc32 INTEGER NOT NULL CHECK (columns_crc32 BETWEEN 0 AND 4294967295)
 ) STRICT;
 
 CREATE UNIQUE INDEX batch_by_sequence ON batch (stream_key, sequence);

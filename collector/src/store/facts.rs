@@ -34,8 +34,8 @@ impl Slot<'_> {
         });
         self.connection
             .prepare_cached(
-                "INSERT INTO batch (stream_key, sequence, first_mono_ns, last_mono_ns, reading_count, lost, columns) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO batch (stream_key, sequence, first_mono_ns, last_mono_ns, reading_count, lost, columns, columns_crc32) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 head.stream_key,
@@ -45,6 +45,7 @@ impl Slot<'_> {
                 batch.reading_count,
                 lost,
                 &batch.columns[..],
+                batch.columns_crc32,
             ])?;
         if !self.is_late {
             head.last_mono_ns = Some(batch.last_mono_ns);

@@ -161,7 +161,7 @@ impl Span {
             return Err(ReadError::TooManyReadings { reading_count, max: READING_COUNT_MAX }.into());
         }
         let mut statement = transaction.prepare_cached(
-            "SELECT sequence, first_mono_ns, last_mono_ns, reading_count, lost, columns FROM batch \
+            "SELECT sequence, first_mono_ns, last_mono_ns, reading_count, lost, columns, columns_crc32 FROM batch \
              WHERE stream_key = ?1 AND first_mono_ns BETWEEN ?2 AND ?3 ORDER BY first_mono_ns",
         )?;
         let rows = statement.query_map(range, batch_row)?;
@@ -195,6 +195,7 @@ fn batch_row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
             last_mono_ns: sql::unsigned(row, 2)?,
             reading_count: row.get(3)?,
             columns: columns.into(),
+            columns_crc32: row.get(6)?,
             ..v1::SampleBatch::default()
         },
     })

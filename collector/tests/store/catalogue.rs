@@ -1,0 +1,116 @@
+//! Runs, attempts and outcomes.
+
+use tinywatt_collector::result::TrialResult;
+use tinywatt_collector::store::{CatalogueError, RunRow};
+use tinywatt_proto::ids::{AttemptId, RunId};
+use tinywatt_proto::v1;
+use tinywatt_proto::v1::record::Fact;
+
+use crate::scenario::{boot, node, open, outcome, record, registration};
+
+fn run_row(run: &str, started_unix_ns: u64) -> RunRow {
+    RunRow {
+        run: run.parse().unwrap(),
+        experiment: "digits".to_owned(),
+        submit: v1::SubmitRequest { experiment_toml: "seed = 1".to_owned(), ..Default::default() },
+        trials: vec![v1::PlannedTrial { trial: 0, node: "pi-4".to_owned(), ..Default::default() }],
+        started_unix_ns,
+        state: v1::RunState::Running,
+        ended_unix_ns: None,
+    }
+}
+
+fn attempt(run: &str, trial: u32, attempt: u32) -> AttemptId {
+    AttemptId { run: run.parse().unwrap(), trial, attempt }
+}
+
+fn result(treatment: &str) -> TrialResult {
+    TrialResult {
+        run: "run-b".to_owned(),
+        trial: 0,
+        attempt: 1,
+        block: 0,
+        node: "pi-4".to_owned(),
+        treatment: treatment.to_owned(),
+        replicate: 0,
+        invalid_reasons: Vec::new(),
+        measurement: None,
+    }
+}
+
+#[tokio::test]
+async fn runs_are_kept_and_end_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.create_run(run_row("run-b", 10)).await.unwrap();
+    store.create_run(run_row("run-a", 20)).await.unwrap();
+    let twice = store.create_run(run_row("run-a", 30)).await.unwrap_err();
+    assert!(matches!(twice, CatalogueError::RunExists { .. }));
+    assert_eq!(store.runs().await.unwrap(), [run_row("run-b", 10), run_row("run-a", 20)]);
+
+    let run: RunId = "run-b".parse().unwrap();
+    store.end_run(&run, v1::RunState::Completed, 40).await.unwrap();
+    store.end_run(&run, v1::RunState::Cancelled, 50).await.unwrap();
+    let ended = store.run(&run).await.unwrap().expect("was created");
+    assert_eq!((ended.state, ended.ended_unix_ns), (v1::RunState::Completed, Some(40)));
+    let unknown: RunId = "run-c".parse().unwrap();
+    assert_eq!(store.run(&unknown).await.unwrap(), None);
+    let error = store.end_run(&unknown, v1::RunState::Completed, 1).await.unwrap_err();
+    assert!(matches!(error, CatalogueError::UnknownRun { .. }));
+    let error = store.end_run(&run, v1::RunState::Running, 1).await.unwrap_err();
+    assert!(matches!(error, CatalogueError::NoEnd { .. }));
+}
+
+#[tokio::test]
+async fn the_first_result_of_an_attempt_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let first = attempt("run-b", 0, 1);
+    let error = store.start_attempt(&first, &node(), 1).await.unwrap_err();
+    assert!(matches!(error, CatalogueError::UnknownRun { .. }));
+    store.create_run(run_row("run-b", 10)).await.unwrap();
+    let error = store.finish_attempt(&first, &result("x")).await.unwrap_err();
+    assert!(matches!(error, CatalogueError::UnknownAttempt { .. }));
+    store.start_attempt(&first, &node(), 11).await.unwrap();
+    store.start_attempt(&first, &node(), 12).await.unwrap();
+    store.start_attempt(&attempt("run-b", 1, 1), &node(), 13).await.unwrap();
+    store.finish_attempt(&first, &result("first")).await.unwrap();
+    store.finish_attempt(&first, &result("second")).await.unwrap();
+    let rows = store.attempts(&first.run).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!((rows[0].attempt.clone(), rows[0].started_unix_ns), (first, 11));
+    assert_eq!(rows[0].result, Some(result("first")));
+    assert_eq!(rows[1].result, None);
+}
+
+#[tokio::test]
+async fn an_outcome_is_handed_over_once_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let records = vec![record(1, boot(1), 0, Fact::Outcome(outcome("run-b", 3)))];
+    assert_eq!(store.outcome(&attempt("run-b", 3, 1)).await.unwrap(), None);
+    let committed = store.commit_records(node(), records.clone()).await.unwrap();
+    assert_eq!(committed.outcomes, [outcome("run-b", 3)]);
+    assert!(store.commit_records(node(), records).await.unwrap().outcomes.is_empty());
+    assert_eq!(store.outcome(&attempt("run-b", 3, 1)).await.unwrap(), Some(outcome("run-b", 3)));
+}
+
+#[tokio::test]
+async fn a_node_is_as_it_registered_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let newer = v1::RegisterRequest { boot_id: boot(2).to_vec(), agent_version: "0.2.0".to_owned(), ..registration() };
+    store.upsert_node(&newer, 77).await.unwrap();
+    store.node_seen(&node(), 99).await.unwrap();
+    let nodes = store.nodes().await.unwrap();
+    assert_eq!(nodes.len(), 1);
+    assert_eq!((nodes[0].boot, nodes[0].agent_version.as_str()), (boot(2), "0.2.0"));
+    assert_eq!(nodes[0].last_seen_unix_ns, 99);
+    assert_eq!(Some(&nodes[0].capabilities), newer.capabilities.as_ref());
+    assert_eq!(store.registered_boot(&node()).await.unwrap(), Some(boot(2)));
+    let nameless = v1::RegisterRequest { node: "No Name".to_owned(), ..registration() };
+    store.upsert_node(&nameless, 1).await.unwrap_err();
+    let bootless = v1::RegisterRequest { boot_id: vec![1], ..registration() };
+    store.upsert_node(&bootless, 1).await.unwrap_err();
+    assert_eq!(store.nodes().await.unwrap().len(), 1);
+}
