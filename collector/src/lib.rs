@@ -2,7 +2,9 @@
 //!
 //! The way of the data: `ingest` → `store` → `assess` → `report`, with `schedule` deciding what is executed next.
 
+pub mod dataset;
 pub mod hex;
 pub mod report;
 pub mod result;
 pub mod statistics;
+pub mod tflite;
