@@ -3,6 +3,7 @@
 //! The way of the data: `ingest` → `store` → `assess` → `report`, with `schedule` deciding what is executed next.
 
 pub mod dataset;
+pub mod experiment;
 pub mod hex;
 pub mod report;
 pub mod result;

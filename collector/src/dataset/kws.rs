@@ -30,7 +30,8 @@ pub(super) fn load(path: &Path, limit: Option<u32>) -> Result<Dataset, DatasetEr
     let mut data = Vec::new();
     for row in rows.into_iter().take(count) {
         if row.label >= CLASS_COUNT {
-            let problem = format!("label {} of {} names no class; there are {CLASS_COUNT}, from 0", row.label, row.file);
+            let problem =
+                format!("label {} of {} names no class; there are {CLASS_COUNT}, from 0", row.label, row.file);
             return Err(DatasetError::Row { path: table, line: row.line, problem });
         }
         labels.push(row.label);
@@ -41,11 +42,8 @@ pub(super) fn load(path: &Path, limit: Option<u32>) -> Result<Dataset, DatasetEr
 }
 
 fn rows(table: &Path) -> Result<Vec<Row>, DatasetError> {
-    let text = std::fs::read(table).map_err(|source| DatasetError::Read {
-        path: table.to_owned(),
-        advice: ADVICE,
-        source,
-    })?;
+    let text =
+        std::fs::read(table).map_err(|source| DatasetError::Read { path: table.to_owned(), advice: ADVICE, source })?;
     let refuse = |line, problem| DatasetError::Row { path: table.to_owned(), line, problem };
     let mut reader =
         csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).flexible(true).from_reader(text.as_slice());
@@ -56,13 +54,15 @@ fn rows(table: &Path) -> Result<Vec<Row>, DatasetError> {
             refuse(line, "this is not text in UTF-8; a row is `file,classes,label`".to_owned())
         })?;
         let line = record.position().map_or(0, csv::Position::line);
-        let shape = || refuse(line, format!("'{}' is not a row `file,classes,label`", record.iter().collect::<Vec<_>>().join(",")));
-        let (Some(file), Some(classes), Some(label), None) = (record.get(0), record.get(1), record.get(2), record.get(3))
+        let shape = || {
+            refuse(line, format!("'{}' is not a row `file,classes,label`", record.iter().collect::<Vec<_>>().join(",")))
+        };
+        let (Some(file), Some(classes), Some(label), None) =
+            (record.get(0), record.get(1), record.get(2), record.get(3))
         else {
             return Err(shape());
         };
-        let (classes, label): (u32, u32) =
-            (classes.parse().map_err(|_| shape())?, label.parse().map_err(|_| shape())?);
+        let (classes, label): (u32, u32) = (classes.parse().map_err(|_| shape())?, label.parse().map_err(|_| shape())?);
         if classes != CLASS_COUNT {
             return Err(refuse(line, format!("{classes} classes, and keyword spotting has {CLASS_COUNT}")));
         }

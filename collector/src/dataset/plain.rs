@@ -10,11 +10,7 @@ use super::{Dataset, DatasetError, INPUT_SET_BYTES_MAX, Kind, first};
 
 const ADVICE: &str = "path must name an input set file";
 
-pub(super) fn load(
-    path: &Path,
-    limit: Option<u32>,
-    class_names: Option<&[String]>,
-) -> Result<Dataset, DatasetError> {
+pub(super) fn load(path: &Path, limit: Option<u32>, class_names: Option<&[String]>) -> Result<Dataset, DatasetError> {
     let read = |source| DatasetError::Read { path: path.to_owned(), advice: ADVICE, source };
     let mut bytes = Vec::new();
     File::open(path).map_err(read)?.take(INPUT_SET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
@@ -22,8 +18,8 @@ pub(super) fn load(
         let message = format!("it is larger than {} MiB", INPUT_SET_BYTES_MAX >> 20);
         return Err(read(io::Error::new(io::ErrorKind::FileTooLarge, message)));
     }
-    let inputs = InputSet::from_bytes(&bytes)
-        .map_err(|source| DatasetError::InputSet { path: path.to_owned(), source })?;
+    let inputs =
+        InputSet::from_bytes(&bytes).map_err(|source| DatasetError::InputSet { path: path.to_owned(), source })?;
     let class_count = inputs.class_count();
     let class_names = match class_names {
         Some(names) if names.len() != class_count as usize => {

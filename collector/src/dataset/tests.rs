@@ -58,7 +58,8 @@ fn no_test_input_is_a_training_input() {
 
 #[test]
 fn the_models_built_in_are_those_that_were_measured() {
-    let expected: serde_json::Value = serde_json::from_str(include_str!("../../data/digits/expected.json")).expect("JSON");
+    let expected: serde_json::Value =
+        serde_json::from_str(include_str!("../../data/digits/expected.json")).expect("JSON");
     assert_eq!(expected["input_count"], 450);
     for model in &digits::MODELS {
         let measured = &expected["models"][model.name];
@@ -74,10 +75,7 @@ fn a_limit_takes_the_first_inputs() {
     assert_eq!(some.labels(), &all.labels()[..7]);
     assert_eq!(some.input(6), all.input(6));
     let error = load(&request(Kind::Digits, Path::new(""), Some(451))).expect_err("too many");
-    assert_eq!(
-        error.to_string(),
-        "a limit of 451 was set, and digits has 450 inputs; lower the limit or leave it out"
-    );
+    assert_eq!(error.to_string(), "a limit of 451 was set, and digits has 450 inputs; lower the limit or leave it out");
 }
 
 #[test]
@@ -152,12 +150,7 @@ fn the_class_names_are_those_of_the_published_inputs() {
         return;
     };
     // Files are called tst_000000_Stop_7.bin.
-    let dataset = load(&request(
-        Kind::Kws,
-        keywords("a.bin,12,0\n", &[("a.bin", 490)]).path(),
-        None,
-    ))
-    .expect("whole");
+    let dataset = load(&request(Kind::Kws, keywords("a.bin,12,0\n", &[("a.bin", 490)]).path(), None)).expect("whole");
     for row in text.lines().skip(1) {
         let parts: Vec<&str> = row.split(['_', '.', ',']).collect();
         let label: usize = parts[3].parse().expect("label");

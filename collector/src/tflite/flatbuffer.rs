@@ -158,5 +158,7 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> 
 }
 
 fn slice(bytes: &[u8], at: usize, count: usize) -> Result<&[u8], Malformed> {
-    bytes.get(at..at.saturating_add(count)).ok_or(Malformed { at, what: "this part reaches beyond the end of the file" })
+    bytes
+        .get(at..at.saturating_add(count))
+        .ok_or(Malformed { at, what: "this part reaches beyond the end of the file" })
 }

@@ -121,7 +121,9 @@ impl Model {
         check_operators(main, tensors.len())?;
         let inputs = indices(main, subgraph::INPUTS, tensors.len())?;
         let outputs = indices(main, subgraph::OUTPUTS, tensors.len())?;
-        let describe = |indices: &[usize]| indices.iter().map(|&index| tensor(tensors[index])).collect();
+        let describe = |indices: &[usize]| -> Result<Vec<Tensor>, Malformed> {
+            indices.iter().map(|&index| tensor(tensors[index])).collect()
+        };
         let described = Self {
             inputs: describe(&inputs)?,
             outputs: describe(&outputs)?,
@@ -199,12 +201,7 @@ fn text(table: Table<'_>) -> Result<String, Malformed> {
     Ok(String::from_utf8_lossy(table.vector(field::NAME, 1)?.as_bytes()).into_owned())
 }
 
-fn census(
-    tensors: &[Table<'_>],
-    constant: &[bool],
-    inputs: &[usize],
-    outputs: &[usize],
-) -> Result<Census, Malformed> {
+fn census(tensors: &[Table<'_>], constant: &[bool], inputs: &[usize], outputs: &[usize]) -> Result<Census, Malformed> {
     let ends: BTreeSet<usize> = inputs.iter().chain(outputs).copied().collect();
     let mut census = Census::default();
     for (index, table) in tensors.iter().enumerate() {

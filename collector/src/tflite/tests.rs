@@ -39,13 +39,13 @@ fn the_reference_models_of_mlperf_tiny_are_read() {
         return;
     }
     for (file, precision, input, output) in [
-        ("ic_resnet8_float32", "float32", "float32 1×32×32×3", "float32 1×10"),
-        ("ic_resnet8_int8", "full-integer", "int8 1×32×32×3", "int8 1×10"),
-        ("kws_dscnn_int8", "full-integer", "int8 1×49×10×1", "int8 1×12"),
+        ("ic_resnet8_float32", "float32", "float32 ?×32×32×3", "float32 ?×10"),
+        ("ic_resnet8_int8", "full-integer", "int8 ?×32×32×3", "int8 ?×10"),
+        ("kws_dscnn_int8", "full-integer", "int8 ?×49×10×1", "int8 ?×12"),
         // Sold as float32; five of its weight tensors are int8, its activations are floats.
-        ("kws_dscnn_hybrid", "dynamic-range", "float32 1×49×10×1", "float32 1×12"),
-        ("ad_autoencoder_float32", "float32", "float32 1×640", "float32 1×640"),
-        ("ad_autoencoder_int8", "full-integer", "int8 1×640", "int8 1×640"),
+        ("kws_dscnn_hybrid", "dynamic-range", "float32 ?×49×10×1", "float32 ?×12"),
+        ("ad_autoencoder_float32", "float32", "float32 ?×640", "float32 ?×640"),
+        ("ad_autoencoder_int8", "full-integer", "int8 ?×640", "int8 ?×640"),
     ] {
         let bytes = std::fs::read(folder.join(file).with_extension("tflite")).expect("readable");
         let model = Model::read(&bytes).expect("official model");
@@ -70,7 +70,10 @@ fn a_damaged_model_is_refused_with_its_place() {
     let mut bytes = MODELS[0].content.to_vec();
     bytes[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
     let error = Model::read(&bytes).expect_err("root outside the file");
-    assert_eq!(error.to_string(), "the model is damaged at byte 4294967295: this part reaches beyond the end of the file");
+    assert_eq!(
+        error.to_string(),
+        "the model is damaged at byte 4294967295: this part reaches beyond the end of the file"
+    );
 }
 
 proptest! {
