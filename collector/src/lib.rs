@@ -2,6 +2,7 @@
 //!
 //! The way of the data: `ingest` → `store` → `assess` → `report`, with `schedule` deciding what is executed next.
 
+pub mod command;
 pub mod dataset;
 pub mod experiment;
 pub mod hex;

@@ -1,2 +1,70 @@
-//! Binary.
-fn main() {}
+//! The program `collector`: parses arguments and the environment, calls the library, exits.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tinywatt_collector::command::{self, ADDRESS_DEFAULT, Client};
+
+/// Keeps, decides, tells: takes the agents' streams, schedules experiments and reports joules.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check an experiment, execute it and print its report
+    Schedule(Asking<command::schedule::Arguments>),
+    /// Print the report of a run
+    Report(Asking<command::report::Arguments>),
+    /// List the runs, or follow one
+    Runs(Asking<command::runs::Arguments>),
+    /// List the nodes and what they can do
+    Nodes(Asking<command::nodes::Arguments>),
+    /// Write the samples of a run as CSV
+    Export(Asking<command::export::Arguments>),
+    /// Stop a run
+    Cancel(Asking<command::cancel::Arguments>),
+}
+
+/// A command that asks a running collector.
+#[derive(Debug, Args)]
+struct Asking<T: Args> {
+    #[command(flatten)]
+    arguments: T,
+    /// Address of the collector
+    #[arg(long, value_name = "URL", env = "TINYWATT_COLLECTOR", default_value = ADDRESS_DEFAULT)]
+    collector: String,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match execute(Arguments::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Schedule(asking) => command::schedule::run(asking.arguments, &asking.collector).await,
+        Command::Report(asking) => {
+            command::report::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
+        Command::Runs(asking) => command::runs::run(asking.arguments, Client::connect(&asking.collector).await?).await,
+        Command::Nodes(asking) => {
+            command::nodes::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
+        Command::Export(asking) => {
+            command::export::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
+        Command::Cancel(asking) => {
+            command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
+    }
+}

@@ -161,23 +161,19 @@ impl<'a> Keys<'a> {
         self.inner(key, value, place)
     }
 
-    /// Takes all tables of a list, none when absent.
-    pub(super) fn tables(&mut self, key: &'static str, findings: &mut Findings) -> Vec<Keys<'a>> {
-        let Some((value, place)) = self.take(key) else { return Vec::new() };
-        let entries = value.get_ref().as_array().map(|entries| entries.iter().collect::<Vec<_>>());
-        let tables: Option<Vec<_>> = entries.and_then(|entries| {
-            entries
-                .into_iter()
-                .map(|entry| {
-                    let place = Place { line: line(self.text, entry.span().start), ..place.clone() };
-                    self.inner(key, entry, place)
-                })
-                .collect()
+    /// Takes all tables of a list, none when absent; `None` when it is no such list, which is noted.
+    pub(super) fn tables(&mut self, key: &'static str, findings: &mut Findings) -> Option<Vec<Keys<'a>>> {
+        let Some((value, place)) = self.take(key) else { return Some(Vec::new()) };
+        let tables = value.get_ref().as_array().and_then(|entries| {
+            let inner = |entry: &'a Spanned<DeValue<'a>>| {
+                self.inner(key, entry, Place { line: line(self.text, entry.span().start), ..place.clone() })
+            };
+            entries.iter().map(inner).collect()
         });
-        tables.unwrap_or_else(|| {
+        if tables.is_none() {
             findings.add(&place, format_args!("must be a list of tables; write each under a line [[{key}]]"));
-            Vec::new()
-        })
+        }
+        tables
     }
 
     /// Notes every key that was not taken.

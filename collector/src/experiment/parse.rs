@@ -84,12 +84,13 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Draft> {
     }
     let mut keys = Keys::root(text, document.get_ref());
     let dataset = keys.table("dataset", findings).map(|keys| dataset(keys, findings));
-    let models: Vec<_> = keys.tables("model", findings).into_iter().map(|keys| model(keys, findings)).collect();
-    let traces: Vec<_> = keys.tables("trace", findings).into_iter().map(|keys| trace(keys, findings)).collect();
-    let treatment_count = models.len() + traces.len();
-    if treatment_count == 0 {
+    let (models, traces) = (keys.tables("model", findings), keys.tables("trace", findings));
+    if [&models, &traces].iter().all(|tables| tables.as_ref().is_some_and(Vec::is_empty)) {
         findings.add(keys.place(), "there is nothing to compare; add a [[model]] or a [[trace]]");
     }
+    let models: Vec<_> = models.into_iter().flatten().map(|keys| model(keys, findings)).collect();
+    let traces: Vec<_> = traces.into_iter().flatten().map(|keys| trace(keys, findings)).collect();
+    let treatment_count = models.len() + traces.len();
     if !models.is_empty() && dataset.is_none() {
         findings.add(keys.place(), "models need a [dataset], which names the inputs that they are asked");
     }

@@ -1,0 +1,15 @@
+//! The commands that ask a running collector. Data go to standard output, words to standard error.
+
+pub mod cancel;
+mod client;
+pub mod export;
+pub mod nodes;
+mod output;
+pub mod report;
+pub mod runs;
+pub mod schedule;
+mod table;
+mod upload;
+mod watch;
+
+pub use client::{ADDRESS_DEFAULT, Client};
