@@ -318,7 +318,7 @@ fn an_interrupt_leaves_the_run_and_says_how_to_come_back() {
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     // The first change has been shown, so the interrupt is listened to.
     assert!(lines.any(|line| line.expect("UTF-8").contains("now RUN_STATE_RUNNING")));
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill starts");
+    let kill = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().expect("a shell starts");
     assert!(kill.success());
     let rest: Vec<String> = lines.map(|line| line.expect("UTF-8")).collect();
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
