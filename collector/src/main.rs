@@ -1,2 +1,80 @@
-//! Binary.
-fn main() {}
+//! The program `collector`: parses arguments and the environment, calls the library, exits.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tinywatt_collector::command::{self, ADDRESS_DEFAULT, Client};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Keeps, decides, tells: takes the agents' streams, schedules experiments and reports joules.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the collector: take what nodes measure, decide what they execute, answer the other commands
+    Serve(command::serve::Arguments),
+    /// Measure a small real experiment with two emulated nodes on this machine; needs no configuration
+    Demo(command::demo::Arguments),
+    /// Check an experiment, execute it and print its report
+    Schedule(Asking<command::schedule::Arguments>),
+    /// Print the report of a run
+    Report(Asking<command::report::Arguments>),
+    /// List the runs, or follow one
+    Runs(Asking<command::runs::Arguments>),
+    /// List the nodes and what they can do
+    Nodes(Asking<command::nodes::Arguments>),
+    /// Write the samples of a run as CSV
+    Export(Asking<command::export::Arguments>),
+    /// Stop a run
+    Cancel(Asking<command::cancel::Arguments>),
+}
+
+/// A command that asks a running collector.
+#[derive(Debug, Args)]
+struct Asking<T: Args> {
+    #[command(flatten)]
+    arguments: T,
+    /// Address of the collector
+    #[arg(long, value_name = "URL", env = "TINYWATT_COLLECTOR", default_value = ADDRESS_DEFAULT)]
+    collector: String,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match execute(Arguments::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(arguments) => command::serve::run(arguments).await,
+        Command::Demo(arguments) => command::demo::run(arguments).await,
+        Command::Schedule(asking) => command::schedule::run(asking.arguments, &asking.collector).await,
+        Command::Report(asking) => {
+            command::report::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
+        Command::Runs(asking) => command::runs::run(asking.arguments, Client::connect(&asking.collector).await?).await,
+        Command::Nodes(asking) => {
+            command::nodes::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
+        Command::Export(asking) => {
+            command::export::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
+        Command::Cancel(asking) => {
+            command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
+    }
+}

@@ -76,9 +76,8 @@ fn check_store(folder: &Path) -> Result<()> {
         "SELECT stream_key, count(*), min(sequence), max(sequence), next_sequence
          FROM batch JOIN stream USING (stream_key) GROUP BY stream_key",
     )?;
-    let rows = streams.query_map([], |row| {
-        Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])
-    })?;
+    let rows =
+        streams.query_map([], |row| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]))?;
     for row in rows {
         let [stream, count, first, last, next] = row?;
         ensure!(first == 0 && last + 1 == count && next == count, "stream {stream}: {count} batches {first}..={last}");
@@ -102,7 +101,8 @@ fn check_report(report: &Value, code: &str) -> Result<()> {
     ensure!(report["header"]["state"] == "completed", "{}", report["header"]);
     ensure!(report["header"]["attempt_count_valid"] == 4, "{}", report["header"]);
     let invalid = report["invalid_attempts"].as_array().context("invalid attempts")?;
-    let codes: Vec<_> = invalid.iter().flat_map(|attempt| attempt["reasons"].as_array().into_iter().flatten()).collect();
+    let codes: Vec<_> =
+        invalid.iter().flat_map(|attempt| attempt["reasons"].as_array().into_iter().flatten()).collect();
     ensure!(codes.iter().any(|reason| reason["code"] == code), "no attempt is invalid with {code}: {codes:?}");
     Ok(())
 }

@@ -158,9 +158,11 @@ fn recorded_energy_traces_give_their_published_figures() -> Result<()> {
         assert_eq!(row["kind"], "measured_elsewhere");
         let windows = row["recording"]["windows"].as_array().context("windows")?;
         let figures = |name: &str| -> Vec<String> {
-            published.lines().filter(|line| line.trim_start().starts_with(name)).map(|line| {
-                line.split(':').nth(1).unwrap_or("").split_whitespace().next().unwrap_or("").to_owned()
-            }).collect()
+            published
+                .lines()
+                .filter(|line| line.trim_start().starts_with(name))
+                .map(|line| line.split(':').nth(1).unwrap_or("").split_whitespace().next().unwrap_or("").to_owned())
+                .collect()
         };
         let micro = |window: &Value, name: &str, digits: usize| {
             format!("{:.digits$}", window[name].as_f64().unwrap_or(f64::NAN) * 1e6)
@@ -168,7 +170,8 @@ fn recorded_energy_traces_give_their_published_figures() -> Result<()> {
         let of_windows = |name, digits| windows.iter().map(|window| micro(window, name, digits)).collect::<Vec<_>>();
         assert_eq!(of_windows("joules_per_inference", 3), figures("Energy/Inf"), "{trace}");
         assert_eq!(of_windows("joules", 3), figures("Total Energy"), "{trace}");
-        let median = published.lines().find_map(|line| line.strip_prefix("Median energy cost is ")).context("median")?;
+        let median =
+            published.lines().find_map(|line| line.strip_prefix("Median energy cost is ")).context("median")?;
         let score = row["energy"]["per_inference"]["joules_mean"].as_f64().context("score")? * 1e6;
         assert_eq!(format!("{score:.4} uJ/inf."), median, "{trace}");
     }

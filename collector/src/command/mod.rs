@@ -1,3 +1,17 @@
-//! The commands of the program `collector`.
+//! The commands of the program `collector`. Data go to standard output, words to standard error.
 
+pub mod cancel;
+mod client;
+pub mod demo;
+pub mod export;
+pub mod nodes;
+mod output;
+pub mod report;
+pub mod runs;
+pub mod schedule;
 pub mod serve;
+mod table;
+mod upload;
+mod watch;
+
+pub use client::{ADDRESS_DEFAULT, Client};

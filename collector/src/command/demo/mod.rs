@@ -129,8 +129,7 @@ fn beside_this_program(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn new_folder(told: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    let folder =
-        told.unwrap_or_else(|| std::env::temp_dir().join(format!("tinywatt-demo-{}", std::process::id())));
+    let folder = told.unwrap_or_else(|| std::env::temp_dir().join(format!("tinywatt-demo-{}", std::process::id())));
     std::fs::create_dir(&folder)
         .with_context(|| format!("the folder {} cannot be made new: name another one with --data", folder.display()))?;
     Ok(folder)

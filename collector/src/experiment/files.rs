@@ -1,0 +1,125 @@
+//! Reads the files that an experiment names and checks each, and the models against the data set.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::parse::{DatasetKeys, Files, ModelKeys, TraceKeys};
+use super::problem::{Findings, Located};
+use super::{Artifact, LoadedDataset, LoadedModel, LoadedTrace, fit};
+use crate::dataset::{self, Dataset, DatasetError, Request};
+use crate::tflite::Model;
+
+/// Everything that could be read.
+pub(super) struct Loaded {
+    pub(super) dataset: Option<LoadedDataset>,
+    pub(super) models: Vec<LoadedModel>,
+    pub(super) traces: Vec<LoadedTrace>,
+}
+
+/// Largest model or trace, bytes: it is held in memory here, and its runtime holds it on the node.
+const FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// Reads all files; what cannot be read or does not fit is noted and left out.
+pub(super) fn load(files: Files, folder: &Path, findings: &mut Findings) -> Loaded {
+    let dataset = files.dataset.and_then(|keys| dataset(keys, folder, findings));
+    let models = files.models.into_iter();
+    let models = models
+        .filter_map(|keys| model(keys, dataset.as_ref().map(|loaded| &loaded.dataset), folder, findings))
+        .collect();
+    let traces = files.traces.into_iter().filter_map(|keys| trace(keys, folder, findings)).collect();
+    Loaded { dataset, models, traces }
+}
+
+fn dataset(keys: DatasetKeys, folder: &Path, findings: &mut Findings) -> Option<LoadedDataset> {
+    let path = keys.path.as_ref().map(|path| folder.join(&path.value)).unwrap_or_default();
+    let limit = keys.limit.as_ref().map(|limit| limit.value);
+    let request = Request { kind: keys.kind, path, limit, class_names: keys.class_names };
+    match dataset::load(&request) {
+        Ok(dataset) => {
+            let artifact = Artifact::new(format!("{} inputs", dataset.kind), dataset.inputs.to_bytes());
+            Some(LoadedDataset { dataset, artifact })
+        }
+        Err(error) => {
+            let limit = keys.limit.filter(|_| matches!(error, DatasetError::Limit { .. }));
+            let place = limit.map(|limit| limit.place).or(keys.path.map(|path| path.place)).unwrap_or(keys.place);
+            findings.add(&place, error);
+            None
+        }
+    }
+}
+
+fn model(keys: ModelKeys, dataset: Option<&Dataset>, folder: &Path, findings: &mut Findings) -> Option<LoadedModel> {
+    let ModelKeys { name, file, runtime, thread_count, input_scale, input_offset } = keys;
+    let (path, content) = content(&file, folder, findings)?;
+    let model = match Model::read(&content) {
+        Ok(model) => model,
+        Err(error) => {
+            findings.add(&file.place, format_args!("{path}: {error}; fetch or convert the model again"));
+            return None;
+        }
+    };
+    if let Some(dataset) = dataset {
+        for misfit in fit::misfits(&model, dataset, &path) {
+            findings.add(&file.place, misfit);
+        }
+        if dataset.inputs.encoding() == tinywatt_proto::inputs::Encoding::Quantised {
+            for key in input_scale.iter().chain(&input_offset) {
+                findings.add(
+                    &key.place,
+                    format_args!(
+                        "the inputs of '{}' are already quantised and are not scaled; leave it out",
+                        dataset.kind
+                    ),
+                );
+            }
+        }
+    }
+    Some(LoadedModel {
+        name: name.value,
+        runtime,
+        thread_count,
+        input_scale: input_scale.map(|scale| scale.value),
+        input_offset: input_offset.map(|offset| offset.value),
+        precision: model.precision,
+        artifact: Artifact::new(file_name(&path), content),
+    })
+}
+
+fn trace(keys: TraceKeys, folder: &Path, findings: &mut Findings) -> Option<LoadedTrace> {
+    let (path, content) = content(&keys.file, folder, findings)?;
+    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&content) {
+        findings.add(&keys.file.place, format_args!("{path} is not a recording, which is JSON: {error}"));
+        return None;
+    }
+    Some(LoadedTrace { name: keys.name, artifact: Artifact::new(file_name(&path), content) })
+}
+
+/// The file's path for messages, and its content.
+fn content(file: &Located<String>, folder: &Path, findings: &mut Findings) -> Option<(String, Vec<u8>)> {
+    let path = folder.join(&file.value);
+    let shown = path.display().to_string();
+    match read_at_most(&path, FILE_BYTES_MAX) {
+        Ok(content) => Some((shown, content)),
+        Err(error) => {
+            let message = format!("{shown} cannot be read: {error}; paths are relative to the experiment file");
+            findings.add(&file.place, message);
+            None
+        }
+    }
+}
+
+/// Reads a whole file, unless it is larger than `bytes_max`.
+pub(super) fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > bytes_max {
+        let message = format!("it is larger than {} MiB", bytes_max >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(content)
+}
+
+fn file_name(path: &str) -> String {
+    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
+}

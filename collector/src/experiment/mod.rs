@@ -1,0 +1,130 @@
+//! An experiment: a TOML file and the files it names, checked whole. Starts nothing.
+//!
+//! [`Experiment::read`] checks everything that can be told without a collector: keys, values, data set, models, and
+//! whether they fit each other. [`Experiment::prepare`] checks the rest against the nodes that a collector knows, and
+//! builds what is submitted. Both report all problems at once.
+
+mod artifact;
+mod files;
+mod fit;
+mod keys;
+mod parse;
+mod prepare;
+mod problem;
+pub mod window;
+
+use std::path::Path;
+use std::time::Duration;
+
+use tinywatt_proto::ids::{ChannelName, NodeId};
+
+pub use artifact::Artifact;
+pub use prepare::Prepared;
+pub use problem::{Located, Place, Problem, Problems};
+
+use crate::dataset::Dataset;
+use crate::tflite::Precision;
+
+/// An experiment whose file, data set, models and traces were read and fit each other.
+#[derive(Debug, Clone)]
+pub struct Experiment {
+    /// The file's text, which is kept with the run.
+    text: String,
+    /// The file, as people named it.
+    origin: String,
+    design: Design,
+    dataset: Option<LoadedDataset>,
+    models: Vec<LoadedModel>,
+    traces: Vec<LoadedTrace>,
+}
+
+/// What the file says beside data set, models and traces.
+#[derive(Debug, Clone)]
+struct Design {
+    name: Located<String>,
+    seed: u64,
+    replicate_count: Located<u32>,
+    attempt_count_max: u32,
+    nodes: Vec<Located<NodeId>>,
+    channel: Option<Located<ChannelName>>,
+    windows: Windows,
+}
+
+/// How long each part of a trial takes.
+#[derive(Debug, Clone)]
+struct Windows {
+    idle: Located<Duration>,
+    active: Located<Duration>,
+    cool_down: Duration,
+    warm_up_inference_count: u32,
+}
+
+#[derive(Debug, Clone)]
+struct LoadedDataset {
+    dataset: Dataset,
+    artifact: Artifact,
+}
+
+#[derive(Debug, Clone)]
+struct LoadedModel {
+    name: String,
+    runtime: Located<String>,
+    thread_count: Located<u32>,
+    input_scale: Option<f64>,
+    input_offset: Option<f64>,
+    precision: Precision,
+    artifact: Artifact,
+}
+
+#[derive(Debug, Clone)]
+struct LoadedTrace {
+    name: Located<String>,
+    artifact: Artifact,
+}
+
+/// Largest experiment file, bytes: it travels in one message together with its treatments.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
+
+impl Experiment {
+    /// Reads an experiment file and every file that it names. Paths in it are relative to it.
+    ///
+    /// # Errors
+    /// All problems, in the order of the file.
+    pub fn read(path: &Path) -> Result<Self, Problems> {
+        let refuse = |message: String| Problems {
+            origin: path.display().to_string(),
+            problems: vec![Problem { place: None, message }],
+        };
+        let bytes = files::read_at_most(path, TEXT_BYTES_MAX)
+            .map_err(|error| refuse(format!("the experiment cannot be read: {error}")))?;
+        let text = String::from_utf8(bytes).map_err(|_| refuse("the experiment is not text in UTF-8".to_owned()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Like [`Experiment::read`] for a text in memory; `path` is where it stands, or would stand.
+    ///
+    /// # Errors
+    /// All problems, in the order of the file.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Problems> {
+        let origin = path.display().to_string();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut findings = problem::Findings::default();
+        let Some(draft) = parse::parse(text, &mut findings) else {
+            return Err(findings.into_problems(&origin).expect("a draft is only refused with a reason"));
+        };
+        let loaded = files::load(draft.files, folder, &mut findings);
+        let (Some(design), true) = (draft.design, findings.is_empty()) else {
+            return Err(findings.into_problems(&origin).expect("a design is only refused with a reason"));
+        };
+        let files::Loaded { dataset, models, traces } = loaded;
+        Ok(Self { text: text.to_owned(), origin, design, dataset, models, traces })
+    }
+
+    /// Name of the experiment.
+    pub fn name(&self) -> &str {
+        &self.design.name.value
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! The reader against real models, cut models and damaged models.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dataset::digits::MODELS;
+
+fn digits(name: &str) -> Model {
+    let model = MODELS.iter().find(|model| model.name == name).expect("one of the four");
+    Model::read(model.content).expect("made by the converter")
+}
+
+#[test]
+fn the_digits_models_are_read() {
+    for (name, precision, input, output) in [
+        ("float32", Precision::Float32, "float32 1×8×8×1", "float32 1×10"),
+        ("float16", Precision::Float16, "float32 1×8×8×1", "float32 1×10"),
+        ("dynamic-range", Precision::DynamicRange, "float32 1×8×8×1", "float32 1×10"),
+        ("full-integer", Precision::FullInteger, "int8 1×8×8×1", "int8 1×10"),
+    ] {
+        let model = digits(name);
+        assert_eq!(model.precision, precision, "{name}");
+        assert_eq!(model.precision.to_string(), name);
+        assert_eq!((model.inputs.len(), model.inputs[0].to_string().as_str()), (1, input), "{name}");
+        assert_eq!((model.outputs.len(), model.outputs[0].to_string().as_str()), (1, output), "{name}");
+    }
+    let quantised = digits("full-integer").inputs[0].quantisation.expect("int8 input");
+    assert_eq!((quantised.scale, quantised.zero_point), (0.003_921_569, -128));
+    assert_eq!(digits("float32").inputs[0].quantisation, None);
+}
+
+#[test]
+fn the_reference_models_of_mlperf_tiny_are_read() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/mlperf-tiny"));
+    if !folder.exists() {
+        eprintln!("skipped: {} is not there", folder.display());
+        return;
+    }
+    for (file, precision, input, output) in [
+        ("ic_resnet8_float32", "float32", "float32 ?×32×32×3", "float32 ?×10"),
+        ("ic_resnet8_int8", "full-integer", "int8 ?×32×32×3", "int8 ?×10"),
+        ("kws_dscnn_int8", "full-integer", "int8 ?×49×10×1", "int8 ?×12"),
+        // Sold as float32; five of its weight tensors are int8, its activations are floats.
+        ("kws_dscnn_hybrid", "dynamic-range", "float32 ?×49×10×1", "float32 ?×12"),
+        ("ad_autoencoder_float32", "float32", "float32 ?×640", "float32 ?×640"),
+        ("ad_autoencoder_int8", "full-integer", "int8 ?×640", "int8 ?×640"),
+    ] {
+        let bytes = std::fs::read(folder.join(file).with_extension("tflite")).expect("readable");
+        let model = Model::read(&bytes).expect("official model");
+        assert_eq!(model.precision.to_string(), precision, "{file}");
+        assert_eq!(model.inputs[0].to_string(), input, "{file}");
+        assert_eq!(model.outputs[0].to_string(), output, "{file}");
+    }
+}
+
+#[test]
+fn cut_anywhere_a_model_is_refused() {
+    for model in &MODELS {
+        for end in (0..model.content.len()).rev().step_by(7).chain([model.content.len() - 1]) {
+            assert!(Model::read(&model.content[..end]).is_err(), "{} cut at {end}", model.name);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_model_is_refused_with_its_place() {
+    assert_eq!(Model::read(b"PK\x03\x04 something else"), Err(ModelError::NotTflite));
+    let mut bytes = MODELS[0].content.to_vec();
+    bytes[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let error = Model::read(&bytes).expect_err("root outside the file");
+    assert_eq!(
+        error.to_string(),
+        "the model is damaged at byte 4294967295: this part reaches beyond the end of the file"
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        let headed = [&[16, 0, 0, 0][..], IDENTIFIER, &bytes].concat();
+        let _ = Model::read(&headed);
+    }
+
+    #[test]
+    fn no_damage_makes_the_reader_panic(
+        model in 0..MODELS.len(),
+        // The layout lies in front of and behind the weights; damage is put everywhere, and more of it at the ends.
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3u8), 1..8),
+    ) {
+        let mut bytes = MODELS[model].content.to_vec();
+        for (place, value, part) in damage {
+            let range = match part {
+                0 => 0..bytes.len(),
+                1 => 0..1024,
+                _ => bytes.len() - 4096..bytes.len(),
+            };
+            let at = range.start + place.index(range.len());
+            bytes[at] = value;
+        }
+        let _ = Model::read(&bytes);
+    }
+}
