@@ -171,8 +171,8 @@ fn a_device_that_did_not_come_to_rest_is_a_reason() {
 #[test]
 fn a_window_that_hangs_on_its_edges_is_too_short() {
     let mut trial = Trial::good();
-    // The load switches on at 1.0 s, inside this window's first step.
-    trial.completed.windows[3] = wire_window(v1::Phase::Active, 1_000, 1_040, 20);
+    // The load switches on by 2 W at 1.0 s, in this window's first step: 2 W × 0.49 ms, twice over √3, is 1.1 mJ of 80 mJ.
+    trial.completed.windows[3] = wire_window(v1::Phase::Active, 1_000, 1_020, 20);
     assert_eq!(trial.codes(), ["window_too_short"]);
     trial.completed.windows[3] = wire_window(v1::Phase::Active, 1_000, 1_200, 100);
     assert!(trial.codes().is_empty());
