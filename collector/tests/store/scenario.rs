@@ -11,31 +11,31 @@ use tinywatt_proto::v1;
 use tinywatt_proto::v1::record::Fact;
 
 /// Time between readings.
-pub const PERIOD_NS: u64 = 1_000_000;
+pub(crate) const PERIOD_NS: u64 = 1_000_000;
 
 /// Readings of a batch.
-pub const BATCH_READING_COUNT: u64 = 10;
+pub(crate) const BATCH_READING_COUNT: u64 = 10;
 
 /// Time a batch covers.
-pub const BATCH_NS: u64 = PERIOD_NS * BATCH_READING_COUNT;
+pub(crate) const BATCH_NS: u64 = PERIOD_NS * BATCH_READING_COUNT;
 
-pub fn node() -> NodeId {
+pub(crate) fn node() -> NodeId {
     "pi-4".parse().unwrap()
 }
 
 /// A boot id that is the same in every run of a test.
-pub fn boot(number: u8) -> BootId {
+pub(crate) fn boot(number: u8) -> BootId {
     BootId::from_bytes(&[number; 16]).unwrap()
 }
 
 /// Opens the store and registers the node.
-pub async fn open(folder: &Path) -> Store {
+pub(crate) async fn open(folder: &Path) -> Store {
     let store = Store::open(folder).unwrap();
     store.upsert_node(&registration(), 1).await.unwrap();
     store
 }
 
-pub fn registration() -> v1::RegisterRequest {
+pub(crate) fn registration() -> v1::RegisterRequest {
     v1::RegisterRequest {
         node: node().to_string(),
         boot_id: boot(1).to_vec(),
@@ -44,7 +44,7 @@ pub fn registration() -> v1::RegisterRequest {
     }
 }
 
-pub fn channel(index: u32) -> v1::Channel {
+pub(crate) fn channel(index: u32) -> v1::Channel {
     v1::Channel {
         channel: index,
         name: format!("rail-{index}"),
@@ -57,24 +57,24 @@ pub fn channel(index: u32) -> v1::Channel {
 }
 
 /// Reading `index` of a channel, counted from the boot.
-pub fn reading(index: u64) -> Reading {
+pub(crate) fn reading(index: u64) -> Reading {
     let code = i64::try_from(index % 4_000).unwrap();
     Reading { at: MonoNs((index + 1) * PERIOD_NS), first: code, second: 2_995, flags: Flags::NONE }
 }
 
 /// The batch with this sequence: readings follow each other without a hole from batch to batch.
-pub fn batch(channel: u32, sequence: u64) -> v1::SampleBatch {
+pub(crate) fn batch(channel: u32, sequence: u64) -> v1::SampleBatch {
     let mut encoder = Encoder::default();
     let first = sequence * BATCH_READING_COUNT;
     (first..first + BATCH_READING_COUNT).for_each(|index| encoder.push(&reading(index), 1_000, true));
     encoder.finish(channel, Vec::new()).unwrap()
 }
 
-pub fn record(delivery_id: u64, boot: BootId, sequence: u64, fact: Fact) -> v1::Record {
+pub(crate) fn record(delivery_id: u64, boot: BootId, sequence: u64, fact: Fact) -> v1::Record {
     v1::Record { delivery_id, boot_id: boot.to_vec(), sequence, fact: Some(fact) }
 }
 
-pub fn outcome(run: &str, trial: u32) -> v1::TrialOutcome {
+pub(crate) fn outcome(run: &str, trial: u32) -> v1::TrialOutcome {
     v1::TrialOutcome {
         trial: Some(v1::TrialKey { run_id: run.to_owned(), trial, attempt: 1 }),
         samples_boot_id: boot(1).to_vec(),
@@ -83,7 +83,7 @@ pub fn outcome(run: &str, trial: u32) -> v1::TrialOutcome {
     }
 }
 
-pub fn marker(run: &str, mono_ns: u64) -> v1::Marker {
+pub(crate) fn marker(run: &str, mono_ns: u64) -> v1::Marker {
     v1::Marker {
         trial: Some(v1::TrialKey { run_id: run.to_owned(), trial: 0, attempt: 1 }),
         mono_ns,
@@ -92,7 +92,7 @@ pub fn marker(run: &str, mono_ns: u64) -> v1::Marker {
     }
 }
 
-pub fn clock_probe(mono_ns: u64) -> v1::ClockProbe {
+pub(crate) fn clock_probe(mono_ns: u64) -> v1::ClockProbe {
     v1::ClockProbe {
         sent_mono_ns: mono_ns,
         received_unix_ns: 1_800_000_000_000_000_000 + mono_ns + 100_000,
@@ -102,7 +102,7 @@ pub fn clock_probe(mono_ns: u64) -> v1::ClockProbe {
 }
 
 /// Everything that was delivered, without the keys that depend on the order of arrival.
-pub fn content(folder: &Path) -> Vec<String> {
+pub(crate) fn content(folder: &Path) -> Vec<String> {
     let connection = rusqlite::Connection::open(folder.join("tinywatt.db")).unwrap();
     let boot = "hex(boot_id)";
     [

@@ -1,0 +1,352 @@
+//! Prints bytes per sample on the wire and collector CPU per sample to a durable commit, beside the budgets of the
+//! design.
+//!
+//! The collector's services run in this process and its CPU time is counted, all threads, user and system; the agents
+//! are a child process, whose CPU is not. `cargo bench -p tinywatt-tests --bench ingest`; with `-- --gibibyte` it also
+//! fills a store with 1 GiB and prints how long opening it takes.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use prost::Message;
+use rustix::time::{ClockId, clock_gettime};
+use tinywatt_collector::ingest::OUTCOME_QUEUE_COUNT;
+use tinywatt_collector::service::node::Node;
+use tinywatt_collector::service::telemetry::Telemetry;
+use tinywatt_collector::store::Store;
+use tinywatt_proto::columns::Encoder;
+use tinywatt_proto::ids::{BootId, NodeId};
+use tinywatt_proto::sample::{Flags, Reading};
+use tinywatt_proto::time::MonoNs;
+use tinywatt_proto::v1;
+use tinywatt_proto::v1::deliver_request::Item;
+use tinywatt_proto::v1::node_service_client::NodeServiceClient;
+use tinywatt_proto::v1::node_service_server::NodeServiceServer;
+use tinywatt_proto::v1::record::Fact;
+use tinywatt_proto::v1::telemetry_service_client::TelemetryServiceClient;
+use tinywatt_proto::v1::telemetry_service_server::TelemetryServiceServer;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Channel, Server};
+
+/// Agents of the budget's scenario, one channel each.
+const NODE_COUNT: u8 = 20;
+
+/// An INA219 with 12 bits on both inputs: 1.24 kHz.
+const PERIOD_NS: u64 = 806_400;
+
+/// 250 ms.
+const BATCH_READING_COUNT: u64 = 310;
+
+const BATCH_NS: u64 = PERIOD_NS * BATCH_READING_COUNT;
+
+/// Different batches; longer streams repeat them at later times.
+const PATTERN_COUNT: u64 = 64;
+
+/// Batches of each node when they send as fast as they can: as after an outage of four minutes.
+const CATCH_UP_BATCH_COUNT: u64 = 1_000;
+
+/// Batches of each node when they send as they measure: 15 s.
+const LIVE_BATCH_COUNT: u64 = 60;
+
+/// HTTP/2 frame header and gRPC message prefix before each message.
+const FRAMING_BYTES: usize = 9 + 5;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| *argument != "--bench").collect();
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    let done = match arguments[..] {
+        ["agents", address, pace] => runtime.block_on(run_agents(address, pace == "live")),
+        ["--gibibyte"] => runtime.block_on(report()).and_then(|()| runtime.block_on(report_restart())),
+        [] => runtime.block_on(report()),
+        _ => Err(anyhow::anyhow!("unknown arguments {arguments:?}; there is only --gibibyte")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn report() -> Result<()> {
+    let patterns = patterns();
+    println!("{:<62} {:>10} {:>10}", "", "measured", "budget");
+    let columns: usize = patterns.iter().map(|batch| batch.columns.len()).sum();
+    let wire: usize = patterns.iter().map(|batch| request(2, 0, batch.clone()).encoded_len() + FRAMING_BYTES).sum();
+    let sample_count = PATTERN_COUNT * BATCH_READING_COUNT;
+    line("bytes per sample, columns alone", columns as f64 / sample_count as f64, None, "B");
+    line("bytes per sample on the wire, all headers", wire as f64 / sample_count as f64, Some(5.0), "B");
+    println!("  peers: Alumet relay 59.4 B, line protocol 113 B");
+
+    let check_us = check_microseconds_per_sample(&patterns);
+    line("checking a batch (part of the next)", check_us, None, "µs");
+    let store = store_microseconds_per_sample(&patterns, CATCH_UP_BATCH_COUNT).await?;
+    line("CPU per sample, store alone, 20 batches to a commit", store, None, "µs");
+    let (catch_up, samples_per_second) = served_microseconds_per_sample("catch-up").await?;
+    line("CPU per sample, gRPC to durable commit, agents catching up", catch_up, Some(0.1), "µs");
+    println!("  at {samples_per_second:.0} samples/s, agents on the same cores");
+    let (live, samples_per_second) = served_microseconds_per_sample("live").await?;
+    line("CPU per sample, gRPC to durable commit, 20 agents live", live, Some(0.1), "µs");
+    println!("  at {samples_per_second:.0} samples/s: {:.2} % of a core", live * samples_per_second / 1e4);
+    println!("  peers: Alumet 0.52 µs to a null sink, 16-20 µs to CSV");
+    Ok(())
+}
+
+fn line(name: &str, measured: f64, budget: Option<f64>, unit: &str) {
+    let budget = budget.map_or(String::new(), |budget| format!("≤ {budget} {unit}"));
+    println!("{name:<62} {:>10} {budget:>10}", format!("{measured:.3} {unit}"));
+}
+
+// === Readings ===
+
+/// SplitMix64: readings are the same in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Uniform in `-limit ..= limit`.
+    fn within(&mut self, limit: i64) -> i64 {
+        let width = limit.unsigned_abs() * 2 + 1;
+        i64::try_from(self.next() % width).expect("limits are small") - limit
+    }
+}
+
+/// Batches of one channel: a load that wanders, a few codes of noise, and sampling that jitters by ± 30 µs.
+fn patterns() -> Vec<v1::SampleBatch> {
+    let mut noise = Noise(1);
+    let mut encoder = Encoder::default();
+    let mut level = 2_000i64;
+    let mut batches = Vec::new();
+    for index in 0..PATTERN_COUNT * BATCH_READING_COUNT {
+        level = (level + noise.within(3)).clamp(500, 8_000);
+        let jitter_ns = noise.within(30_000).unsigned_abs() + 30_000 * (noise.next() % 2);
+        let reading = Reading {
+            at: MonoNs((index + 1) * PERIOD_NS + jitter_ns),
+            // The sum of three is near enough to the converter's bell curve: about 4 codes of deviation.
+            first: level + noise.within(4) + noise.within(4) + noise.within(4),
+            second: 1_250 - level / 400 + noise.within(1),
+            flags: Flags::NONE,
+        };
+        encoder.push(&reading, 1_000, true);
+        if (index + 1) % BATCH_READING_COUNT == 0 {
+            batches.extend(encoder.finish(0, Vec::new()));
+        }
+    }
+    batches
+}
+
+/// The batch with this sequence: a pattern, moved in time.
+fn batch(patterns: &[v1::SampleBatch], sequence: u64) -> v1::SampleBatch {
+    let index = usize::try_from(sequence % PATTERN_COUNT).expect("there are few patterns");
+    let later_ns = sequence / PATTERN_COUNT * PATTERN_COUNT * BATCH_NS;
+    let pattern = &patterns[index];
+    v1::SampleBatch {
+        first_mono_ns: pattern.first_mono_ns + later_ns,
+        last_mono_ns: pattern.last_mono_ns + later_ns,
+        ..pattern.clone()
+    }
+}
+
+fn boot(node: u8) -> BootId {
+    BootId::from_bytes(&[node + 1; 16]).expect("16 bytes")
+}
+
+fn record(delivery_id: u64, node: u8, sequence: u64, fact: Fact) -> v1::Record {
+    v1::Record { delivery_id, boot_id: boot(node).to_vec(), sequence, fact: Some(fact) }
+}
+
+fn request(delivery_id: u64, node: u8, batch: v1::SampleBatch) -> v1::DeliverRequest {
+    v1::DeliverRequest { item: Some(Item::Record(record(delivery_id, node, 0, Fact::Batch(batch)))) }
+}
+
+fn channel() -> v1::Channel {
+    v1::Channel {
+        channel: 0,
+        name: "rail".to_owned(),
+        source: "ina219".to_owned(),
+        kind: v1::FigureKind::Measured.into(),
+        sample_period_ns: PERIOD_NS,
+        time_unit_ns: 1_000,
+        scale: Some(v1::channel::Scale::ShuntBus(v1::ShuntBusScale::default())),
+    }
+}
+
+fn registration(node: u8) -> v1::RegisterRequest {
+    v1::RegisterRequest {
+        node: format!("pi-{node}"),
+        boot_id: boot(node).to_vec(),
+        agent_version: "0.1.0".to_owned(),
+        capabilities: None,
+    }
+}
+
+// === Clocks ===
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    u64::try_from(now.tv_sec).expect("after start") * 1_000_000_000 + u64::try_from(now.tv_nsec).expect("not negative")
+}
+
+/// CPU time of this process so far, all threads, user and system.
+fn cpu_ns() -> u64 {
+    nanoseconds(ClockId::ProcessCPUTime)
+}
+
+fn microseconds_per_sample(cpu_ns: u64, batch_count: u64) -> f64 {
+    cpu_ns as f64 / 1e3 / (batch_count * BATCH_READING_COUNT) as f64
+}
+
+// === Parts ===
+
+fn check_microseconds_per_sample(patterns: &[v1::SampleBatch]) -> f64 {
+    let start = cpu_ns();
+    let rounds = 200;
+    let mut reading_count = 0u64;
+    for _ in 0..rounds {
+        for batch in patterns {
+            reading_count += tinywatt_proto::columns::decode(batch, 1_000).map_or(0, |readings| readings.len() as u64);
+        }
+    }
+    (cpu_ns() - start) as f64 / 1e3 / reading_count as f64
+}
+
+async fn store_microseconds_per_sample(patterns: &[v1::SampleBatch], batch_count: u64) -> Result<f64> {
+    let folder = tempfile::tempdir()?;
+    let store = Store::open(folder.path())?;
+    let cpu_ns = fill(&store, patterns, |sequence| sequence < batch_count).await?;
+    Ok(microseconds_per_sample(cpu_ns, batch_count))
+}
+
+/// Commits 20 batches at a time while `goes_on`; gives the CPU time of the commits alone.
+async fn fill(store: &Store, patterns: &[v1::SampleBatch], mut goes_on: impl FnMut(u64) -> bool) -> Result<u64> {
+    store.upsert_node(&registration(0), 1).await?;
+    let node: NodeId = "pi-0".parse()?;
+    store.commit_records(node.clone(), vec![record(1, 0, 0, Fact::ChannelOpened(channel()))]).await?;
+    let mut sequence = 0;
+    let mut spent_ns = 0;
+    while goes_on(sequence) {
+        let group = sequence..sequence + 20;
+        let records = group.map(|sequence| record(sequence + 2, 0, sequence, Fact::Batch(batch(patterns, sequence))));
+        let records = records.collect();
+        let start = cpu_ns();
+        let committed = store.commit_records(node.clone(), records).await?;
+        spent_ns += cpu_ns() - start;
+        ensure!(committed.rejected.is_empty(), "rejected: {:?}", committed.rejected);
+        sequence += 20;
+    }
+    Ok(spent_ns)
+}
+
+/// Serves the agents of a child process; gives CPU per sample and samples per second.
+async fn served_microseconds_per_sample(pace: &str) -> Result<(f64, f64)> {
+    let folder = tempfile::tempdir()?;
+    let store = Store::open(folder.path())?;
+    let (sender, _outcomes) = mpsc::channel(OUTCOME_QUEUE_COUNT);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    let server = Server::builder()
+        .add_service(NodeServiceServer::new(Node::new(store.clone())))
+        .add_service(TelemetryServiceServer::new(Telemetry::new(store.clone(), sender)));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let (cpu_start_ns, start_ns) = (cpu_ns(), nanoseconds(ClockId::Monotonic));
+    let program = std::env::current_exe().context("this program has a path")?;
+    let pace = pace.to_owned();
+    let mut agents = Command::new(program).args(["agents", &address, &pace]).spawn()?;
+    let status = tokio::task::spawn_blocking(move || agents.wait()).await??;
+    let (cpu_spent_ns, spent_ns) = (cpu_ns() - cpu_start_ns, nanoseconds(ClockId::Monotonic) - start_ns);
+    ensure!(status.success(), "the agents failed");
+    let batch_count = batch_count(pace == "live");
+    for node in store.nodes().await? {
+        let counts = store.node_counts(&node.node).await?.context("the node is registered")?;
+        ensure!(counts.record_count == batch_count + 1, "{}: {counts:?}", node.node);
+    }
+    let all_batch_count = u64::from(NODE_COUNT) * batch_count;
+    let samples_per_second = (all_batch_count * BATCH_READING_COUNT) as f64 / (spent_ns as f64 / 1e9);
+    Ok((microseconds_per_sample(cpu_spent_ns, all_batch_count), samples_per_second))
+}
+
+fn batch_count(live: bool) -> u64 {
+    if live { LIVE_BATCH_COUNT } else { CATCH_UP_BATCH_COUNT }
+}
+
+async fn report_restart() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let patterns = patterns();
+    let file = folder.path().join("tinywatt.db");
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let store = Store::open(folder.path())?;
+    fill(&store, &patterns, |_| size(&file) < 1 << 30).await?;
+    drop(store);
+    let start_ns = nanoseconds(ClockId::Monotonic);
+    let store = Store::open(folder.path())?;
+    store.upsert_node(&registration(0), 2).await?;
+    let nodes = store.nodes().await?;
+    let seconds = (nanoseconds(ClockId::Monotonic) - start_ns) as f64 / 1e9;
+    ensure!(nodes.len() == 1, "the store is not what was written");
+    println!("opening a store of {:.2} GiB, to its first commit and answer", size(&file) as f64 / f64::from(1 << 30));
+    line("", seconds, Some(1.0), "s");
+    Ok(())
+}
+
+// === The child: agents ===
+
+async fn run_agents(address: &str, live: bool) -> Result<()> {
+    let patterns: std::sync::Arc<[v1::SampleBatch]> = patterns().into();
+    let mut agents = tokio::task::JoinSet::new();
+    for node in 0..NODE_COUNT {
+        agents.spawn(run_agent(format!("http://{address}"), node, patterns.clone(), live));
+    }
+    while let Some(agent) = agents.join_next().await {
+        agent??;
+    }
+    Ok(())
+}
+
+async fn run_agent(address: String, node: u8, patterns: std::sync::Arc<[v1::SampleBatch]>, live: bool) -> Result<()> {
+    let connection = Channel::from_shared(address)?.connect().await?;
+    NodeServiceClient::new(connection.clone()).register(registration(node)).await?;
+    let (up, requests) = mpsc::channel(64);
+    let mut answers =
+        TelemetryServiceClient::new(connection).deliver(ReceiverStream::new(requests)).await?.into_inner();
+    let last_delivery_id = batch_count(live) + 1;
+    let sending = tokio::spawn(async move {
+        let hello = v1::DeliverHello { node: format!("pi-{node}"), boot_id: boot(node).to_vec() };
+        up.send(v1::DeliverRequest { item: Some(Item::Hello(hello)) }).await?;
+        let opened = record(1, node, 0, Fact::ChannelOpened(channel()));
+        up.send(v1::DeliverRequest { item: Some(Item::Record(opened)) }).await?;
+        // Agents start at any time: their batches do not arrive together.
+        let shift = Duration::from_nanos(BATCH_NS * u64::from(node) / u64::from(NODE_COUNT));
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + shift, Duration::from_nanos(BATCH_NS));
+        for sequence in 0..batch_count(live) {
+            if live {
+                ticks.tick().await;
+            }
+            let record = record(sequence + 2, node, sequence, Fact::Batch(batch(&patterns, sequence)));
+            up.send(v1::DeliverRequest { item: Some(Item::Record(record)) }).await?;
+        }
+        anyhow::Ok(up)
+    });
+    while let Some(answer) = answers.message().await? {
+        if let Some(v1::deliver_response::Item::Acknowledgement(acknowledgement)) = answer.item
+            && acknowledgement.delivery_id == last_delivery_id
+        {
+            sending.await??;
+            return Ok(());
+        }
+    }
+    bail!("the collector ended the stream of pi-{node}");
+}
