@@ -1,6 +1,7 @@
 //! `collector serve`: keeps, decides, tells, until it is interrupted.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,9 +41,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let data = data_folder(data, xdg_data_home, home)
         .context("there is no home folder to keep the data in: name a folder with --data")?;
     if !listen.ip().is_loopback() {
-        tracing::warn!(
-            %listen,
-            "listening beyond this machine: there is no authentication yet, whoever reaches the port can start runs"
+        eprintln!(
+            "warning: listening on {listen}, beyond this machine: there is no authentication yet, whoever reaches the \
+             port can start runs; use a loopback address and a tunnel where that matters"
         );
     }
     // Before the address is told: who reads it may send a signal at once.
@@ -50,7 +51,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to wait for SIGTERM")?;
     let config = Config { listen, data, schedule: schedule::Config::default() };
     let server = Server::start(&config, assess_from).await?;
-    println!("listening on {}", server.address());
+    // A reader that has left does not need the address.
+    let _ = writeln!(std::io::stdout(), "listening on {}", server.address());
     tracing::info!(address = %server.address(), data = %config.data.display(), "collector ready");
     let shutdown = async move {
         tokio::select! {

@@ -305,6 +305,15 @@ fn a_cancelled_run_stops_its_nodes_and_frees_them_for_others() {
 }
 
 #[test]
+fn an_outcome_told_twice_is_assessed_once() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 1, &[("p", 0)]));
+    story.connect("p", 1, None);
+    assert_eq!(story.commit("p", &attempt("r", 0, 1)), ["assess r/0.1"]);
+    assert_eq!(story.commit("p", &attempt("r", 0, 1)), [""; 0]);
+}
+
+#[test]
 fn an_outcome_from_another_node_is_not_taken() {
     let mut story = Story::new();
     story.submit(run_plan("r", 1, &[("p", 0)]));

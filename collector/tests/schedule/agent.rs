@@ -228,7 +228,6 @@ impl Life {
             samples_boot_id: self.boot.to_vec(),
             samples_channel: 0,
             result: Some(result),
-            ..Default::default()
         };
         self.executing = None;
         self.deliver(streams, Fact::Outcome(outcome)).await?;

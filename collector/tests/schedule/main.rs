@@ -1,4 +1,5 @@
 //! Runs over loopback: the real server and the real store, with agents that follow a script.
+#![expect(clippy::unwrap_used, reason = "a test may fail by it, its helpers too")]
 
 mod agent;
 mod collector;
