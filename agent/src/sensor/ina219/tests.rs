@@ -97,6 +97,14 @@ impl Bench {
         }
     }
 
+    /// Goes on until a reading has told what was lost before it.
+    fn run_to_reading(&mut self) {
+        let before = self.readings.len();
+        while self.readings.len() == before {
+            self.run(Duration::from_nanos(self.clock.now().0 + 1), |_| Duration::ZERO);
+        }
+    }
+
     fn converted(&self) -> u64 {
         self.conversions.load(Ordering::Relaxed) - self.converted_before
     }
@@ -116,7 +124,8 @@ fn every_conversion_is_delivered_once() {
         bench.run(Duration::from_secs(2), |_| Duration::ZERO);
         assert_eq!(bench.lost, 0);
         assert!(bench.converted().abs_diff(bench.accounted()) <= 1, "oscillator {oscillator_factor}");
-        assert!(bench.readings.iter().all(|reading| reading.flags.is_empty()));
+        let flagged = bench.readings.iter().position(|reading| !reading.flags.is_empty());
+        assert_eq!(flagged.map(|index| (index, bench.readings[index])), None, "oscillator {oscillator_factor}");
         assert!(bench.readings.windows(2).all(|pair| pair[0].at < pair[1].at));
         // 1 A through 0.1 Ω = 100 mV; 5 V.
         assert!(bench.readings.iter().all(|reading| (reading.first, reading.second) == (10_000, 1_250)));
@@ -163,8 +172,10 @@ fn a_bus_of_100_kilohertz_tears_its_readings_and_counts_what_it_misses() {
     let mut bench = Bench::new(1.0, 5.0, Options::default(), Duration::from_micros(480));
     bench.run(Duration::from_secs(2), |_| Duration::ZERO);
     assert!(bench.lost > 500, "{}", bench.lost);
+    // Never a look that came too early, so the oscillator stays unknown; this one is nominal.
+    assert!(bench.converted().abs_diff(bench.accounted()) <= 3, "{} {}", bench.converted(), bench.accounted());
     let torn = bench.readings.iter().filter(|reading| reading.flags.contains(Flags::TORN)).count();
-    assert!(torn > bench.readings.len() / 2);
+    assert!(torn > bench.readings.len() / 2, "{torn} of {}", bench.readings.len());
 }
 
 #[test]
@@ -204,7 +215,7 @@ fn a_bus_that_is_gone_is_tried_at_most_once_a_second() {
     assert!((20..=32).contains(&tries), "{tries}");
     assert!(bench.failures.contains(&v1::LossReason::ChipReset), "it came back unconfigured");
     let expected = 22_000_000 / 808;
-    assert!(bench.accounted().abs_diff(expected) <= 3, "{} of {expected}", bench.accounted());
+    assert!(bench.accounted().abs_diff(expected) <= expected / 1_000, "{} of {expected}", bench.accounted());
 }
 
 #[test]
@@ -247,12 +258,17 @@ proptest! {
         let options = Options { deviations, faults: FaultPlan::new(plan), ..Options::default() };
         let mut bench = Bench::new(1.0, 5.0, options, WIRE_400_KHZ);
         bench.run(Duration::from_secs(2), |_| Duration::ZERO);
+        bench.run_to_reading();
+        if resets == 0 {
+            prop_assert!(bench.converted().abs_diff(bench.accounted()) <= 1, "{} {}", bench.converted(), bench.accounted());
+            return Ok(());
+        }
         // A brown-out changes the chip's cycle until it is found, so the time it took is counted in cycles of before;
         // each costs at most one and a half in either direction.
         let real_cycle = 808_000.0 * oscillator;
         let expected = bench.clock.now().0 as f64 / real_cycle;
         let difference = (bench.accounted() as f64 - expected).abs();
-        prop_assert!(difference <= 2.0 + 1.5 * resets as f64, "{} of {expected}", bench.accounted());
+        prop_assert!(difference <= 2.5 + 1.5 * resets as f64, "{} of {expected}", bench.accounted());
         prop_assert!(bench.readings.windows(2).all(|pair| pair[0].at < pair[1].at));
     }
 }

@@ -46,13 +46,18 @@ pub(crate) struct Tracker {
     timestamp_error_ns: u64,
     /// End of the last conversion counted, or the instant the chip was started.
     end: MonoNs,
+    /// Last end that is known well, and the conversions counted since.
+    origin: MonoNs,
+    counted: u64,
     /// Latest look since then that found nothing.
     nothing_at: Option<MonoNs>,
     bracket_count: u64,
+    /// Whether `end` is known as well as a bracket knows it.
+    is_placed: bool,
     /// Conversions lost before `end` and not yet reported.
     lost_before: u64,
-    /// Conversions reported as lost that turned out not to be; later losses are fewer by these.
-    surplus: u64,
+    /// Expected end of a conversion so close to the last hit that either may have been read. The next look decides.
+    doubtful: Option<MonoNs>,
     has_started: bool,
 }
 
@@ -65,10 +70,13 @@ impl Tracker {
             look_interval_ns: nanoseconds(look_interval),
             timestamp_error_ns: nanoseconds(timestamp_error),
             end: MonoNs(0),
+            origin: MonoNs(0),
+            counted: 0,
             nothing_at: None,
             bracket_count: 0,
+            is_placed: false,
             lost_before: 0,
-            surplus: 0,
+            doubtful: None,
             has_started: false,
         }
     }
@@ -76,11 +84,13 @@ impl Tracker {
     /// The chip was told to start converting at `at`. What it did not convert since the last hit is lost.
     pub(crate) fn start(&mut self, at: MonoNs) {
         if self.has_started {
-            self.lost_before += self.cycles(at.0.saturating_sub(self.end.0));
+            self.lost_before += self.cycles(at.0.saturating_sub(self.origin.0)).saturating_sub(self.counted);
         }
         self.has_started = true;
-        self.end = at;
+        (self.origin, self.end, self.counted) = (at, at, 0);
         self.nothing_at = None;
+        self.doubtful = None;
+        self.is_placed = true;
         self.bracket_count = self.bracket_count.min(TRUSTED_AFTER_RESTART);
     }
 
@@ -94,65 +104,95 @@ impl Tracker {
         self.end
     }
 
-    /// When to look next: at the expected end of the conversion; earlier while the length is not known.
+    /// When to look next: at the expected end of the conversion; so early that a bracket is sure while the length is
+    /// not known.
     pub(crate) fn next_look(&self) -> MonoNs {
-        let cycle = self.cycle_ns();
-        let early = match self.bracket_count {
-            0 => cycle / 8,
-            count if count < LOCKED_AFTER => cycle / 16,
-            _ => 0,
+        if let Some(doubtful) = self.doubtful {
+            return MonoNs(doubtful.0 + self.margin_ns(1));
+        }
+        let wait = match (self.is_placed, self.is_locked()) {
+            // Anywhere within a cycle: look all along.
+            (false, _) => self.look_interval_ns,
+            // The fastest oscillator's cycle is 0.9 of nominal; less what a bracket may be wrong by and a look takes.
+            (true, false) => self.nominal_ns * 11 / 16,
+            (true, true) => self.cycle_ns(),
         };
-        MonoNs(self.end.0 + cycle - early)
+        MonoNs(self.end.0 + wait)
     }
 
     /// A look at `at` found nothing.
     pub(crate) fn nothing(&mut self, at: MonoNs) {
         self.nothing_at = Some(at);
+        // The conversion that ended about when the last hit was read did not come later, so it was the one read.
+        if let Some(end) = self.doubtful.filter(|end| end.0 + self.margin_ns(1) <= at.0) {
+            self.lost_before += 1;
+            (self.origin, self.end) = (end, end);
+            self.doubtful = None;
+        }
     }
 
     /// A look at `at` found a finished conversion.
     pub(crate) fn hit(&mut self, at: MonoNs) -> Hit {
-        let since = at.0.saturating_sub(self.end.0);
         let bracket = self.nothing_at.map(|nothing| (nothing, at.0.saturating_sub(nothing.0)));
         let close = bracket.filter(|(_, width)| *width <= 2 * self.timestamp_error_ns + self.look_interval_ns);
-        let is_locked = self.bracket_count >= LOCKED_AFTER;
-
-        let (end, passed) = match close {
+        let was_placed = self.is_placed;
+        let (end, passed, is_known) = match close {
             Some((nothing, width)) => {
                 let end = MonoNs(nothing.0 + width / 2);
-                let half = self.cycle_ns() / 2;
-                (end, self.cycles(end.0.saturating_sub(self.end.0) + half))
+                let total = self.cycles(end.0.saturating_sub(self.origin.0) + self.cycle_ns() / 2);
+                let passed = total.saturating_sub(self.counted).max(1);
+                self.is_placed = true;
+                (end, passed, width / 2 <= self.timestamp_error_ns)
             }
             None => {
-                let passed = self.cycles(since);
-                let leaning = MonoNs(self.predicted(passed.max(1)).0 - self.cycle_ns() / LEAN_PART);
-                (leaning.max(self.nothing_at.unwrap_or(self.end)).min(at), passed)
+                let passed = self.passed_by(at);
+                self.is_placed = was_placed && self.is_locked() && passed <= TRUSTED_CYCLES;
+                let leaning = MonoNs(self.predicted(passed).0 - self.cycle_ns() / LEAN_PART);
+                let end = leaning.max(self.nothing_at.unwrap_or(self.end)).min(at);
+                (if self.is_placed { end } else { at }, passed, self.is_placed)
             }
         };
-        if passed == 0 {
-            // More conversions were counted than took place: an end was taken for passed when it was still to come.
-            self.surplus += 1;
+        if was_placed && self.is_placed {
+            self.learn(end, passed, close.is_some());
         }
-        let passed = passed.max(1);
-        self.learn(end, passed, close.is_some());
-
-        let lost = self.lost_before + passed - 1;
-        let returned = lost.min(self.surplus);
-        self.surplus -= returned;
-        self.lost_before = 0;
-        let is_known = match close {
-            Some((_, width)) => width / 2 <= self.timestamp_error_ns,
-            None => is_locked && passed <= TRUSTED_CYCLES,
-        };
         // Never at or before the one before, whatever the clock did.
         self.end = end.max(MonoNs(self.end.0 + 1));
+        if self.is_placed {
+            (self.origin, self.counted) = (self.end, 0);
+        } else {
+            self.counted += passed;
+        }
         self.nothing_at = None;
+        self.doubtful = Some(self.predicted(1))
+            .filter(|next| self.is_placed && close.is_none() && passed > 1 && next.0 <= at.0 + self.margin_ns(passed));
         Hit {
             end: self.end,
             cycle: Duration::from_nanos(self.cycle_ns()),
-            lost_count: lost - returned,
-            is_late: !is_known,
+            lost_count: std::mem::take(&mut self.lost_before) + passed - 1,
+            is_late: !is_known || self.doubtful.is_some(),
         }
+    }
+
+    /// Conversions that surely ended since the last one counted, at least the one that was found. Counted from the last
+    /// end that is known, so that parts of cycles do not get lost on the way.
+    fn passed_by(&self, at: MonoNs) -> u64 {
+        let since = at.0.saturating_sub(self.origin.0);
+        let surely = self.cycles(since.saturating_sub(self.margin_ns(self.cycles(since))));
+        surely.saturating_sub(self.counted).max(1)
+    }
+
+    /// How far an end may lie from where it is expected, after so many cycles.
+    fn margin_ns(&self, passed: u64) -> u64 {
+        if self.is_locked() {
+            self.timestamp_error_ns + passed * self.cycle_ns() / 1_024
+        } else {
+            self.cycle_ns() / 8
+        }
+        .min(self.cycle_ns() / 3)
+    }
+
+    fn is_locked(&self) -> bool {
+        self.bracket_count >= LOCKED_AFTER
     }
 
     /// Adjusts length and end to what a hit showed.
@@ -279,7 +319,7 @@ mod tests {
     fn a_restart_counts_what_was_not_converted() {
         let mut play = Play::new(808_000);
         play.run(100, |_| 0);
-        let restart = play.now + 10 * 808_000 + 1_000;
+        let restart = play.now + 10 * 808_000 + 404_000;
         play.tracker.start(MonoNs(restart));
         let hit = play.tracker.hit(MonoNs(restart + 808_000));
         assert_eq!(hit.lost_count, 10);

@@ -119,7 +119,7 @@ impl LoadSwitch {
         }
     }
 
-    /// Joules the load really took in a window, exact to a part in 10⁹.
+    /// Joules the load really took in a window, exact to a part in 10⁸.
     ///
     /// A property of the emulated load, not a measurement. `None` when the window reaches beyond what the sensor has
     /// looked at, or back before the oldest switch that is kept, or after a request was dropped.
