@@ -8,6 +8,7 @@
 mod budget;
 mod idle;
 mod integrate;
+mod join;
 mod series;
 
 pub use budget::{Budget, COVERAGE_FACTOR, Uncertainty};

@@ -1,4 +1,6 @@
 //! The commands of the program.
 
+mod channels;
 pub mod exec;
+mod meter;
 pub mod read;

@@ -1,0 +1,239 @@
+//! `agent exec -- CMD`: runs a command and says what it took. Words go to stderr; the command keeps stdin and stdout.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tinywatt_energy::EnergyError;
+use tinywatt_proto::sample::Flags;
+use tinywatt_proto::time::{MonoNs, Window};
+use tinywatt_proto::v1;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::channels::{self, Channel, kind_name};
+use super::meter::{Meter, Metered};
+use crate::clock::{Clock, Monotonic};
+use crate::sensor::SensorConfig;
+use crate::sensor::load::LoadState;
+
+/// Runs a command and prints the joules it took.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct ExecArgs {
+    /// Meter with this sensor alone; all configured ones otherwise.
+    #[arg(long, value_name = "NAME")]
+    pub sensor: Option<String>,
+    /// The command and its arguments, after `--`.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// Time between two looks at the rings; a ring holds 3 s.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// A sensor that works gives its first reading within milliseconds; with averaging over 128 conversions after 0.15 s.
+const FIRST_READING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Likewise for the reading that lies beyond the end of the command.
+const LAST_READING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Exit codes of a shell for a command that cannot be run.
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Runs the command and passes its exit code on, 128 + signal if a signal ended it.
+///
+/// # Errors
+/// When a sensor cannot be opened or gives nothing. An energy that cannot be told is said, and is no error: the
+/// command's own result counts.
+pub fn run(args: &ExecArgs, sensors: &[SensorConfig]) -> anyhow::Result<ExitCode> {
+    let chosen = choose(args.sensor.as_deref(), sensors)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime that waits for the command")?;
+    runtime.block_on(meter_command(args, channels::open(&chosen)?))
+}
+
+fn choose(name: Option<&str>, sensors: &[SensorConfig]) -> anyhow::Result<Vec<SensorConfig>> {
+    let Some(name) = name else { return Ok(sensors.to_vec()) };
+    let chosen: Vec<_> = sensors.iter().filter(|sensor| sensor.name().as_str() == name).cloned().collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = sensors.iter().map(|sensor| sensor.name().as_str()).collect();
+        bail!("no sensor is named '{name}'; configured are: {}", names.join(", "));
+    }
+    Ok(chosen)
+}
+
+async fn meter_command(args: &ExecArgs, mut channels: Vec<Channel>) -> anyhow::Result<ExitCode> {
+    let mut meters: Vec<Meter> = channels.iter().map(|channel| Meter::new(channel.description.clone())).collect();
+    let start_by = Monotonic.now().after(FIRST_READING_TIMEOUT);
+    drain_until(&mut channels, &mut meters, start_by, Meter::has_readings).await;
+    if let Some(silent) = meters.iter().position(|meter| !meter.has_readings()) {
+        let Channel { description, sampler, .. } = &channels[silent];
+        let failures = sampler.counters().failure_count.load(std::sync::atomic::Ordering::Relaxed);
+        bail!(
+            "sensor '{}' gave no reading within {FIRST_READING_TIMEOUT:?} ({failures} looks failed); `agent check` tells more",
+            description.name
+        );
+    }
+
+    // Signals are caught before there is a child that they could miss.
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to catch SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to catch SIGTERM")?;
+    let (program, arguments) = args.command.split_first().context("no command was given")?;
+    let start = Monotonic.now();
+    for (channel, meter) in channels.iter().zip(&mut meters) {
+        meter.start(start);
+        set_load(channel, LoadState::Active, start);
+    }
+    let mut child = match Command::new(program).args(arguments).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("agent exec: failed to run {}: {error}", program.display());
+            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+            return Ok(ExitCode::from(if is_missing { NOT_FOUND } else { NOT_EXECUTABLE }));
+        }
+    };
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status.context("failed to wait for the command")?,
+            // At a terminal Ctrl-C reaches the command too, which must not get it twice.
+            _ = interrupt.recv() => if !std::io::stdin().is_terminal() {
+                forward(&child, rustix::process::Signal::INT);
+            },
+            _ = terminate.recv() => forward(&child, rustix::process::Signal::TERM),
+            () = tokio::time::sleep(DRAIN_INTERVAL) => drain(&mut channels, &mut meters),
+        }
+    };
+    let end = Monotonic.now();
+    channels.iter().for_each(|channel| set_load(channel, LoadState::Idle, end));
+    let end_by = end.after(LAST_READING_TIMEOUT);
+    drain_until(&mut channels, &mut meters, end_by, |meter| meter.reaches(end)).await;
+
+    for (channel, meter) in channels.into_iter().zip(meters) {
+        let truth = channel.load.as_ref().and_then(|load| load.true_energy(Window::new(start, end).ok()?));
+        let mut line = summary(&channel.description, meter.finish(end));
+        if let Some(truth) = truth {
+            line += &format!("; the emulated load really took {truth:.5}");
+        }
+        eprintln!("agent exec: {line}");
+    }
+    Ok(ExitCode::from(exit_code(status)))
+}
+
+fn set_load(channel: &Channel, state: LoadState, at: MonoNs) {
+    if let Some(load) = &channel.load {
+        load.set(state, at);
+    }
+}
+
+fn drain(channels: &mut [Channel], meters: &mut [Meter]) {
+    for (channel, meter) in channels.iter_mut().zip(meters) {
+        channel.readings.drain(&mut |event| meter.take(event));
+    }
+}
+
+/// Drains until every meter is satisfied, or until `deadline`.
+async fn drain_until(
+    channels: &mut [Channel],
+    meters: &mut [Meter],
+    deadline: MonoNs,
+    is_satisfied: impl Fn(&Meter) -> bool,
+) {
+    loop {
+        drain(channels, meters);
+        if meters.iter().all(&is_satisfied) || Monotonic.now() >= deadline {
+            return;
+        }
+        tokio::time::sleep(DRAIN_INTERVAL / 20).await;
+    }
+}
+
+fn forward(child: &Child, signal: rustix::process::Signal) {
+    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(id) = id {
+        // A command that has just ended cannot be signalled, and needs not.
+        let _ = rustix::process::kill_process(id, signal);
+    }
+}
+
+/// As a shell reports it.
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+fn summary(channel: &v1::Channel, metered: Result<Metered, EnergyError>) -> String {
+    let kind = kind_name(channel);
+    let name = format!("{} ({}, {kind})", channel.name, channel.source);
+    let Metered { energy, lost_count, flags } = match metered {
+        Ok(metered) => metered,
+        Err(error) => return format!("{name}: no figure: {error}"),
+    };
+    let uncertainty = match energy.expanded_uncertainty() {
+        Some(uncertainty) => format!("± {uncertainty:.2}"),
+        None => "± unknown".to_owned(),
+    };
+    let mut line = format!(
+        "{name}: {:.5} {uncertainty} in {:.3} s, mean {:.4}, {} samples, {lost_count} lost",
+        energy.joules,
+        energy.window.duration().as_secs_f64(),
+        energy.power_mean(),
+        energy.sample_count,
+    );
+    if flags.contains(Flags::CLIPPED) {
+        line += "; CLIPPED: the current left the sensor's range, choose a larger `range`";
+    }
+    if channel.kind() == v1::FigureKind::Simulated {
+        line += "; SIMULATED: no real device was metered";
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sensors() -> Vec<SensorConfig> {
+        vec![SensorConfig::emulator("rail".parse().expect("a name"), 1)]
+    }
+
+    fn exec(command: &[&str]) -> anyhow::Result<ExitCode> {
+        let args = ExecArgs { sensor: None, command: command.iter().map(OsString::from).collect() };
+        run(&args, &sensors())
+    }
+
+    #[test]
+    fn the_exit_code_is_the_commands() {
+        assert_eq!(exec(&["sh", "-c", "exit 7"]).expect("metered"), ExitCode::from(7));
+        assert_eq!(exec(&["sh", "-c", "kill -TERM $$"]).expect("metered"), ExitCode::from(128 + 15));
+        assert_eq!(exec(&["/there/is/no/such/command"]).expect("said"), ExitCode::from(NOT_FOUND));
+        assert_eq!(exec(&["/"]).expect("said"), ExitCode::from(NOT_EXECUTABLE));
+    }
+
+    #[test]
+    fn a_simulated_figure_says_so() {
+        let channel = channels::open(&sensors()).expect("opens").remove(0).description;
+        let mut meter = Meter::new(channel.clone());
+        for millisecond in 0..1_100 {
+            let at = MonoNs(millisecond * 1_000_000);
+            let reading = tinywatt_proto::sample::Reading { at, first: 4_000, second: 1_250, flags: Flags::NONE };
+            meter.take(crate::sampler::Event::Reading(reading));
+            if millisecond == 10 {
+                meter.start(MonoNs(10_000_000));
+            }
+        }
+        let line = summary(&channel, meter.finish(MonoNs(1_010_000_000)));
+        for part in ["rail (ina219-emulator, simulated)", "2.0000 J ± ", "in 1.000 s", "mean 2.000 W", "0 lost", "SIMULATED"] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_sensor_is_answered_with_the_known_ones() {
+        let error = choose(Some("gpu"), &sensors()).expect_err("not configured");
+        assert_eq!(error.to_string(), "no sensor is named 'gpu'; configured are: rail");
+    }
+}
