@@ -206,9 +206,12 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_is_the_commands() {
+    fn the_exit_code_is_the_commands_and_signals_are_passed_on() {
         assert_eq!(exec(&["sh", "-c", "exit 7"]).expect("metered"), ExitCode::from(7));
         assert_eq!(exec(&["sh", "-c", "kill -TERM $$"]).expect("metered"), ExitCode::from(128 + 15));
+        // The command has its parent, which is this process, terminated; it gets the signal passed on.
+        let script = "trap 'exit 9' TERM; kill -TERM $PPID; while :; do sleep 0.02; done";
+        assert_eq!(exec(&["sh", "-c", script]).expect("metered"), ExitCode::from(9));
         assert_eq!(exec(&["/there/is/no/such/command"]).expect("said"), ExitCode::from(NOT_FOUND));
         assert_eq!(exec(&["/"]).expect("said"), ExitCode::from(NOT_EXECUTABLE));
     }
