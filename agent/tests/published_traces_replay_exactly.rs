@@ -71,7 +71,12 @@ fn every_published_trace_gives_its_published_figures() {
             })
             .collect();
         let (windows, median) = published(&path);
-        assert_eq!(figures.iter().map(|figure| format!("{figure:.3}")).collect::<Vec<_>>(), windows, "{}", path.display());
+        assert_eq!(
+            figures.iter().map(|figure| format!("{figure:.3}")).collect::<Vec<_>>(),
+            windows,
+            "{}",
+            path.display()
+        );
         figures.sort_by(f64::total_cmp);
         assert_eq!(format!("{:.4}", figures[figures.len() / 2]), median, "{}", path.display());
         println!("{}: {median} µJ per inference", path.display());

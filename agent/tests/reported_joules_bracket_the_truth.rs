@@ -78,8 +78,8 @@ fn trial(seed: u64) -> Trial {
 }
 
 fn sample(sensor: Box<dyn tinywatt_agent::sensor::Sensor>, clock: Limited, until: MonoNs) -> Vec<Reading> {
-    let mut sampler = Sampler::start(sensor, clock, SamplerConfig { real_time: false, ..SamplerConfig::default() })
-        .expect("starts");
+    let mut sampler =
+        Sampler::start(sensor, clock, SamplerConfig { real_time: false, ..SamplerConfig::default() }).expect("starts");
     let mut consumer = sampler.readings();
     let mut readings: Vec<Reading> = Vec::new();
     // The last look lies within a cycle of the end, and its reading half a cycle earlier.
@@ -98,7 +98,8 @@ fn sample(sensor: Box<dyn tinywatt_agent::sensor::Sensor>, clock: Limited, until
 fn brackets(results: impl Iterator<Item = (f64, f64, f64)>, what: &str) -> usize {
     let results: Vec<_> = results.collect();
     let count = results.iter().filter(|(reported, expanded, truth)| (reported - truth).abs() <= *expanded).count();
-    let worst = results.iter().map(|(reported, expanded, truth)| (reported - truth).abs() / expanded).fold(0.0, f64::max);
+    let worst =
+        results.iter().map(|(reported, expanded, truth)| (reported - truth).abs() / expanded).fold(0.0, f64::max);
     let (reported, expanded, truth) = results[0];
     println!(
         "{what}: {count} of {TRIALS} bracket the truth; worst {worst:.2} of the uncertainty; \

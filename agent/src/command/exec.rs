@@ -229,7 +229,9 @@ mod tests {
             }
         }
         let line = summary(&channel, meter.finish(MonoNs(1_010_000_000)));
-        for part in ["rail (ina219-emulator, simulated)", "2.0000 J ± ", "in 1.000 s", "mean 2.000 W", "0 lost", "SIMULATED"] {
+        for part in
+            ["rail (ina219-emulator, simulated)", "2.0000 J ± ", "in 1.000 s", "mean 2.000 W", "0 lost", "SIMULATED"]
+        {
             assert!(line.contains(part), "{part} in {line}");
         }
     }

@@ -56,12 +56,7 @@ pub(crate) enum Next {
 }
 
 impl<C: Clock> Pump<C> {
-    pub(crate) fn new(
-        sensor: Box<dyn Sensor>,
-        clock: C,
-        ring: rtrb::Producer<Event>,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub(crate) fn new(sensor: Box<dyn Sensor>, clock: C, ring: rtrb::Producer<Event>, counters: Arc<Counters>) -> Self {
         Self { sensor, clock, ring, counters, losses: Losses::default(), failing: None }
     }
 

@@ -51,18 +51,14 @@ fn lost(reason: LossReason, count: u64) -> Event {
 fn a_loss_comes_before_the_reading_that_shows_it() {
     assert_eq!(
         events(vec![gives(1, 0), gives(2, 3)], 64),
-        [
-            Event::Reading(reading(1)),
-            lost(LossReason::MissedDeadline, 3),
-            Event::Reading(reading(2)),
-            Event::Ended
-        ]
+        [Event::Reading(reading(1)), lost(LossReason::MissedDeadline, 3), Event::Reading(reading(2)), Event::Ended]
     );
 }
 
 #[test]
 fn what_is_lost_while_the_sensor_fails_has_the_reason_of_the_first_failure() {
-    let script = vec![gives(1, 0), fails(LossReason::BusError), fails(LossReason::ChipReset), gives(9, 7), gives(10, 1)];
+    let script =
+        vec![gives(1, 0), fails(LossReason::BusError), fails(LossReason::ChipReset), gives(9, 7), gives(10, 1)];
     assert_eq!(
         events(script, 64),
         [

@@ -103,7 +103,7 @@ fn advice(error: &io::Error) -> &'static str {
 ///
 /// # Errors
 /// Any [`SensorError`], with the channel, the place and the way out.
-pub fn build<C: Clock + Sync>(config: &SensorConfig, clock: C) -> Result<Built, SensorError> {
+pub fn build<C: Clock>(config: &SensorConfig, clock: C) -> Result<Built, SensorError> {
     config.check()?;
     match config {
         SensorConfig::Ina219(config) => build_ina219(config, clock),
@@ -127,11 +127,17 @@ fn build_ina219<C: Clock>(config: &Ina219Config, clock: C) -> Result<Built, Sens
         }
         settings.adc = fitting;
     }
-    let bus = KernelBus::open(&config.bus, config.address)
-        .map_err(|source| SensorError::Open { name: name.clone(), bus: config.bus.clone(), source })?;
+    let bus = KernelBus::open(&config.bus, config.address).map_err(|source| SensorError::Open {
+        name: name.clone(),
+        bus: config.bus.clone(),
+        source,
+    })?;
     let identity = Identity { name: name.to_string(), source: "ina219", kind: v1::FigureKind::Measured };
-    let sensor = Ina219::open(bus, config.address, clock, identity, settings)
-        .map_err(|source| SensorError::SetUp { name, address: config.address, source })?;
+    let sensor = Ina219::open(bus, config.address, clock, identity, settings).map_err(|source| SensorError::SetUp {
+        name,
+        address: config.address,
+        source,
+    })?;
     Ok(Built { sensor: Box::new(sensor), load: None })
 }
 
@@ -148,11 +154,8 @@ fn build_emulator<C: Clock>(config: &EmulatorConfig, clock: C) -> Result<Built, 
     let (switch, load) = LoadSwitch::new(Profile::new(&config.load, load_seed));
     let address = options.address;
     let chip = Emulator::new(clock.clone(), load, options);
-    let identity = Identity {
-        name: config.name.to_string(),
-        source: "ina219-emulator",
-        kind: v1::FigureKind::Simulated,
-    };
+    let identity =
+        Identity { name: config.name.to_string(), source: "ina219-emulator", kind: v1::FigureKind::Simulated };
     let sensor = Ina219::open(chip, address, clock, identity, settings)
         .map_err(|source| SensorError::Emulator { name: config.name.clone(), source })?;
     Ok(Built { sensor: Box::new(sensor), load: Some(switch) })

@@ -86,7 +86,9 @@ pub struct ReplayConfig {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SensorConfigError {
     /// The address is none of the chip's.
-    #[error("sensor '{name}': address = {address:#04x} is none of an INA219: give 0x40 to 0x4f (0x40 with open bridges)")]
+    #[error(
+        "sensor '{name}': address = {address:#04x} is none of an INA219: give 0x40 to 0x4f (0x40 with open bridges)"
+    )]
     Address {
         /// Channel.
         name: ChannelName,

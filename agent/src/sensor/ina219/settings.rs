@@ -304,7 +304,11 @@ impl Settings {
 
 /// Nearest whole number; 0 for what is negative or not a number.
 fn whole(value: f64) -> u64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, which is what is meant")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, which is what is meant"
+    )]
     let whole = value.round() as u64;
     whole
 }

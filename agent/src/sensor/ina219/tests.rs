@@ -149,7 +149,7 @@ fn oversleeping_is_counted_to_the_conversion() {
     let mut round = 0u64;
     bench.run(Duration::from_secs(4), |_| {
         round += 1;
-        if round > 200 && round % 61 == 0 { Duration::from_micros(round * 13) } else { Duration::ZERO }
+        if round > 200 && round.is_multiple_of(61) { Duration::from_micros(round * 13) } else { Duration::ZERO }
     });
     assert!(bench.lost > 20, "{}", bench.lost);
     assert!(bench.converted().abs_diff(bench.accounted()) <= 1, "{} {}", bench.converted(), bench.accounted());

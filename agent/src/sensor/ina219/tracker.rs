@@ -183,12 +183,8 @@ impl Tracker {
 
     /// How far an end may lie from where it is expected, after so many cycles.
     fn margin_ns(&self, passed: u64) -> u64 {
-        if self.is_locked() {
-            self.timestamp_error_ns + passed * self.cycle_ns() / 1_024
-        } else {
-            self.cycle_ns() / 8
-        }
-        .min(self.cycle_ns() / 3)
+        if self.is_locked() { self.timestamp_error_ns + passed * self.cycle_ns() / 1_024 } else { self.cycle_ns() / 8 }
+            .min(self.cycle_ns() / 3)
     }
 
     fn is_locked(&self) -> bool {
@@ -203,7 +199,7 @@ impl Tracker {
         if is_bracket {
             self.bracket_count += 1;
         }
-        let part = (self.bracket_count.max(1)).min(SETTLED_PART);
+        let part = self.bracket_count.clamp(1, SETTLED_PART);
         let predicted = self.predicted(passed);
         let (later, earlier) = (end.0.saturating_sub(predicted.0), predicted.0.saturating_sub(end.0));
         let up = later * FRACTION / passed / part;
@@ -291,7 +287,9 @@ mod tests {
     fn pauses_are_counted_to_the_conversion() {
         for cycle in [727_200, 808_000, 888_800] {
             let mut play = Play::new(cycle);
-            play.run(3_000, |round| if round > 200 && round % 97 == 0 { round * 5_003 } else { round * 7_919 % 40_000 });
+            play.run(3_000, |round| {
+                if round > 200 && round.is_multiple_of(97) { round * 5_003 } else { round * 7_919 % 40_000 }
+            });
             assert!(play.lost > 100);
             assert_eq!(play.hits + play.lost, play.read, "cycle {cycle}");
         }

@@ -288,7 +288,7 @@ mod tests {
         let mut now = 0;
         for round in 0..2_000u64 {
             now += 1_000_000;
-            switch.set(if round % 2 == 0 { LoadState::Active } else { LoadState::Idle }, MonoNs(now));
+            switch.set(if round.is_multiple_of(2) { LoadState::Active } else { LoadState::Idle }, MonoNs(now));
             load.advance(MonoNs(now + 1));
         }
         assert_eq!(switch.true_energy(window(0, 5_000_000)), None);
@@ -299,7 +299,7 @@ mod tests {
     fn a_load_that_nobody_samples_admits_that_its_truth_is_unknown() {
         let (switch, mut load) = load();
         for round in 0..=u64::try_from(REQUESTS_MAX).expect("small") {
-            switch.set(if round % 2 == 0 { LoadState::Active } else { LoadState::Idle }, MonoNs(round));
+            switch.set(if round.is_multiple_of(2) { LoadState::Active } else { LoadState::Idle }, MonoNs(round));
         }
         load.advance(MonoNs(SECOND));
         assert_eq!(switch.true_energy(window(1, 2)), None);
