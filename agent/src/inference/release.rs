@@ -64,8 +64,9 @@ const OTHERS: [(&str, &str); 4] = [
     ("2.2.0", "0eb5067e9fc86a622953fd3fb077db95b1010e5e5fd4dc5d31ec52bcd045c9fd"),
 ];
 
-/// Every LiteRT library exports this function; nothing else does.
-const TELLTALE: &[u8] = b"\0LiteRtCreateCompiledModel\0";
+/// Every LiteRT library exports this function; nothing else does. In two pieces, so that this program's own file is not
+/// taken for one.
+const TELLTALE: [&[u8]; 2] = [b"\0LiteRt", b"CreateCompiledModel\0"];
 
 /// A file is not the library of the release.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +137,8 @@ pub fn check(path: &Path) -> Result<&'static Build, ReleaseError> {
     if !content.starts_with(b"\x7fELF") {
         return Err(ReleaseError::NotALibrary { path });
     }
-    if !content.windows(TELLTALE.len()).any(|bytes| bytes == TELLTALE) {
+    let telltale = TELLTALE.concat();
+    if !content.windows(telltale.len()).any(|bytes| bytes == telltale) {
         return Err(ReleaseError::NotLiteRt { path });
     }
     let named = OTHERS.iter().find(|(_, other)| *other == text).map(|(version, _)| (*version).to_owned());

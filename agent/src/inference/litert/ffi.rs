@@ -106,7 +106,6 @@ functions! {
     unlock = "LiteRtUnlockTensorBuffer"(Handle) -> Status;
     destroy_buffer = "LiteRtDestroyTensorBuffer"(Handle);
     run = "LiteRtRunCompiledModel"(Handle, usize, usize, *mut Handle, usize, *mut Handle) -> Status;
-    status_text = "LiteRtGetStatusString"(Status) -> *const c_char;
 }
 
 /// The library could not be opened.
@@ -134,7 +133,7 @@ pub enum OpenError {
 pub struct CallError {
     action: &'static str,
     status: c_int,
-    text: String,
+    text: &'static str,
 }
 
 /// The opened library.
@@ -152,18 +151,27 @@ impl Library {
     }
 
     fn check(self, action: &'static str, status: Status) -> Result<(), CallError> {
-        if status == 0 {
-            return Ok(());
-        }
-        // SAFETY: the function takes any status and returns a text that lives as long as the library, or null.
-        let text = unsafe { (self.0.status_text)(status) };
-        let text = if text.is_null() {
-            "unknown status".to_owned()
-        } else {
-            // SAFETY: not null, and a text of the library ends with 0.
-            unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
-        };
-        Err(CallError { action, status, text })
+        if status == 0 { Ok(()) } else { Err(CallError { action, status, text: status_text(status) }) }
+    }
+}
+
+/// Meaning of the statuses that are seen here; the library can only print them itself from a header.
+fn status_text(status: Status) -> &'static str {
+    match status {
+        1 => "invalid argument",
+        2 => "not enough memory",
+        3 => "runtime failure",
+        4 => "missing input tensor",
+        5 => "unsupported",
+        6 => "not found",
+        8 => "wrong version",
+        500 => "the file cannot be read",
+        501 => "invalid flatbuffer",
+        504 => "compilation failed",
+        1000 => "index out of bounds",
+        1001 => "invalid type",
+        1002 => "invalid graph",
+        _ => "unknown status",
     }
 }
 

@@ -113,14 +113,22 @@ impl Worker {
     /// # Errors
     /// Any [`WorkerError`].
     pub async fn start(exe: &Path, request: LoadRequest) -> Result<(Self, Loaded), WorkerError> {
-        let start = |source| WorkerError::Start { executable: exe.to_owned(), source };
-        let (ours, theirs) = UnixStream::pair().map_err(start)?;
-        let theirs =
-            theirs.into_std().and_then(|socket| socket.set_nonblocking(false).map(|()| socket)).map_err(start)?;
         let mut command = Command::new(exe);
-        command.arg("worker").kill_on_drop(true);
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(start)?;
+        command.arg("worker");
+        Self::start_by(command, request, LOAD_LIMIT).await
+    }
+
+    async fn start_by(
+        mut command: Command,
+        request: LoadRequest,
+        limit: Duration,
+    ) -> Result<(Self, Loaded), WorkerError> {
+        let executable = PathBuf::from(command.as_std().get_program());
+        let start = |source| WorkerError::Start { executable: executable.clone(), source };
+        let (ours, theirs) = UnixStream::pair().map_err(start)?;
+        let theirs = theirs.into_std().and_then(|socket| socket.set_nonblocking(false).map(|()| socket));
+        command.stdin(OwnedFd::from(theirs.map_err(start)?)).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().map_err(start)?;
         // `command` still holds the child's end of the socket: as long as it does, the child's death goes unnoticed.
         drop(command);
         let stderr = child.stderr.take().map(|stderr| tokio::spawn(tail(stderr)));
@@ -128,13 +136,18 @@ impl Worker {
         let mut worker = Self { child, socket: BufReader::new(ours), stderr, model, is_busy: false };
         let LoadRequest { library, model, inputs, thread_count, input_scale, input_offset } = request;
         let load = Request::Load(Load { library, model, inputs, thread_count, input_scale, input_offset });
-        match worker.ask("loading", &load, LOAD_LIMIT, |_| ()).await? {
+        match worker.ask("loading", &load, limit, |_| ()).await? {
             Response::Loaded { runtime_version, input, output, memory_bytes_before } => {
                 let (input, output) = ((&input).into(), (&output).into());
                 Ok((worker, Loaded { runtime_version, input, output, memory_bytes_before }))
             }
             _ => Err(worker.garbled("loading", "another question's answer")),
         }
+    }
+
+    /// The process's id; `None` once it has ended.
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Runs every input once, in order.
@@ -305,6 +318,73 @@ fn name_status(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Starts a shell in a worker's place; its standard input is the socket.
+    async fn started(script: &str, limit: Duration) -> WorkerError {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let request = LoadRequest {
+            library: None,
+            model: "some.tflite".into(),
+            inputs: "some.twin".into(),
+            thread_count: 1,
+            input_scale: 1.0,
+            input_offset: 0.0,
+        };
+        Worker::start_by(command, request, limit).await.map(drop).expect_err("not a worker")
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_dies_is_reported_with_signal_task_and_last_words() {
+        let error = started("echo the end is near >&2; kill -SEGV $$", LOAD_LIMIT).await;
+        let text = error.to_string();
+        for part in ["SIGSEGV", "while loading", "some.tflite", "the end is near"] {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
+        assert_eq!(error.reason(), v1::FailureReason::Worker);
+        assert!(started("exit 3", LOAD_LIMIT).await.to_string().contains("exit status: 3"));
+    }
+
+    #[tokio::test]
+    async fn a_silent_worker_is_given_up() {
+        let error = started("exec sleep 600", Duration::from_millis(50)).await;
+        assert!(matches!(error, WorkerError::Silent { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nonsense_and_other_answers_are_refused() {
+        for line in ["nonsense", "{\"finished\":{\"memory_bytes_peak\":1}}", "{}"] {
+            let error = started(&format!("echo '{line}' >&0; exec sleep 600"), LOAD_LIMIT).await;
+            assert!(matches!(error, WorkerError::Garbled { .. }), "{line}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endless_line_is_cut() {
+        let error = started("exec cat /dev/zero >&0", LOAD_LIMIT).await;
+        assert!(error.to_string().contains("endless"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn much_talk_keeps_its_end() {
+        let error = started("seq 100000 >&2; exit 1", LOAD_LIMIT).await;
+        let WorkerError::Died { stderr, .. } = error else { panic!("{error}") };
+        assert!(stderr.ends_with("99999\n100000") && stderr.len() <= STDERR_BYTES_MAX, "{}", stderr.len());
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let request = LoadRequest {
+            library: None,
+            model: PathBuf::new(),
+            inputs: PathBuf::new(),
+            thread_count: 1,
+            input_scale: 1.0,
+            input_offset: 0.0,
+        };
+        let error = Worker::start(Path::new("/nowhere/agent"), request).await.map(drop).expect_err("nothing there");
+        assert!(error.to_string().contains("/nowhere/agent"), "{error}");
+    }
 
     #[test]
     fn signals_have_names() {
