@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
 /// An object of the library. Each kind has a type of its own in C; here the functions below keep them apart.
 type Handle = *mut c_void;
@@ -39,6 +39,32 @@ struct RankedTensorType {
     strides: [u32; RANK_MAX],
 }
 
+/// `LiteRtAny` with a whole number in it.
+#[repr(C)]
+struct Number {
+    kind: c_int,
+    value: i64,
+}
+
+/// `LiteRtEnvOption`.
+#[repr(C)]
+struct EnvironmentOption {
+    tag: c_int,
+    value: Number,
+}
+
+impl EnvironmentOption {
+    /// `kLiteRtAnyTypeInt`.
+    const NUMBER: c_int = 2;
+
+    /// Registers the CPU alone (`kLiteRtEnvOptionTagAutoRegisterAccelerators`): otherwise the library tries to open GPU
+    /// and NPU libraries from wherever the system's loader looks.
+    const CPU_ONLY: Self = Self { tag: 24, value: Number { kind: Self::NUMBER, value: CPU as i64 } };
+
+    /// Tells errors only (`kLiteRtEnvOptionTagMinLoggerSeverity`, `kLiteRtLogSeverityError`).
+    const ERRORS_ONLY: Self = Self { tag: 25, value: Number { kind: Self::NUMBER, value: 3 } };
+}
+
 /// `LiteRtQuantizationPerTensor`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,6 +74,7 @@ struct PerTensor {
 }
 
 const _: () = assert!(size_of::<RankedTensorType>() == 72 && size_of::<PerTensor>() == 16);
+const _: () = assert!(size_of::<EnvironmentOption>() == 24);
 
 macro_rules! functions {
     ($($field:ident = $symbol:literal ( $($argument:ty),* ) $(-> $result:ty)?;)*) => {
@@ -75,11 +102,10 @@ macro_rules! functions {
 }
 
 functions! {
-    create_environment = "LiteRtCreateEnvironment"(c_int, *const c_void, *mut Handle) -> Status;
+    create_environment = "LiteRtCreateEnvironment"(c_int, *const EnvironmentOption, *mut Handle) -> Status;
     destroy_environment = "LiteRtDestroyEnvironment"(Handle);
     create_model = "LiteRtCreateModelFromFile"(Handle, *const c_char, *mut Handle) -> Status;
     destroy_model = "LiteRtDestroyModel"(Handle);
-    signature_count = "LiteRtGetNumModelSignatures"(Handle, *mut usize) -> Status;
     signature = "LiteRtGetModelSignature"(Handle, usize, *mut Handle) -> Status;
     input_count = "LiteRtGetNumSignatureInputs"(Handle, *mut usize) -> Status;
     output_count = "LiteRtGetNumSignatureOutputs"(Handle, *mut usize) -> Status;
@@ -210,17 +236,13 @@ impl Model {
     pub(super) fn read(library: Library, path: &CStr) -> Result<Self, CallError> {
         let mut model = Self { library, environment: null_mut(), model: null_mut(), signature: null_mut() };
         let functions = library.0;
-        // SAFETY: no options, and a place for the result.
-        let status = unsafe { (functions.create_environment)(0, null(), &raw mut model.environment) };
+        let options = [EnvironmentOption::CPU_ONLY, EnvironmentOption::ERRORS_ONLY];
+        // SAFETY: two options, which are copied, and a place for the result.
+        let status = unsafe { (functions.create_environment)(2, options.as_ptr(), &raw mut model.environment) };
         library.check("create its environment", status)?;
         // SAFETY: a live environment, a text that ends with 0, and a place for the result.
         let status = unsafe { (functions.create_model)(model.environment, path.as_ptr(), &raw mut model.model) };
         library.check("read the model", status)?;
-        let mut count = 0;
-        // SAFETY: a live model, and a place for the result.
-        library.check("count the model's signatures", unsafe {
-            (functions.signature_count)(model.model, &raw mut count)
-        })?;
         // SAFETY: a live model, and a place for the result. An index that is too large is an error of the library.
         let status = unsafe { (functions.signature)(model.model, 0, &raw mut model.signature) };
         library.check("find the model's first signature", status)?;

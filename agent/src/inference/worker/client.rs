@@ -28,6 +28,12 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a worker that has answered, or that was killed, may take to be gone.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
+/// What a worker does first.
+const LOADING: &str = "loading";
+
+/// Signals that a program gets for its own faults: SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV.
+const CRASHES: [i32; 5] = [4, 6, 7, 8, 11];
+
 /// How much of the end of a worker's standard error is kept for messages, bytes.
 const STDERR_BYTES_MAX: usize = 4 << 10;
 
@@ -136,12 +142,12 @@ impl Worker {
         let mut worker = Self { child, socket: BufReader::new(ours), stderr, model, is_busy: false };
         let LoadRequest { library, model, inputs, thread_count, input_scale, input_offset } = request;
         let load = Request::Load(Load { library, model, inputs, thread_count, input_scale, input_offset });
-        match worker.ask("loading", &load, limit, |_| ()).await? {
+        match worker.ask(LOADING, &load, limit, |_| ()).await? {
             Response::Loaded { runtime_version, input, output, memory_bytes_before } => {
                 let (input, output) = ((&input).into(), (&output).into());
                 Ok((worker, Loaded { runtime_version, input, output, memory_bytes_before }))
             }
-            _ => Err(worker.garbled("loading", "another question's answer")),
+            _ => Err(worker.garbled(LOADING, "another question's answer")),
         }
     }
 
@@ -253,15 +259,20 @@ impl Worker {
 
     async fn died(&mut self, doing: &str) -> WorkerError {
         // The socket is closed, so the process is ending; one that is not is killed.
-        let status = match timeout(END_LIMIT, self.child.wait()).await {
-            Ok(Ok(status)) => name_status(status),
-            Ok(Err(error)) => error.to_string(),
+        let ended = timeout(END_LIMIT, self.child.wait()).await;
+        let (status, is_crash) = match ended {
+            Ok(Ok(status)) => (name_status(status), status.signal().is_some_and(|signal| CRASHES.contains(&signal))),
+            Ok(Err(error)) => (error.to_string(), false),
             Err(_) => {
                 let _ = self.child.start_kill();
-                "nothing, but closed its socket,".to_owned()
+                ("nothing, but closed its socket,".to_owned(), false)
             }
         };
-        WorkerError::Died { doing: self.doing(doing), status, stderr: self.last_words().await }
+        let stderr = self.last_words().await;
+        if is_crash && doing == LOADING {
+            return WorkerError::Crashed { model: self.model.clone(), status, stderr };
+        }
+        WorkerError::Died { doing: self.doing(doing), status, stderr }
     }
 
     async fn silent(&mut self, doing: &str, limit: Duration) -> WorkerError {
@@ -336,13 +347,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_that_dies_is_reported_with_signal_task_and_last_words() {
-        let error = started("echo the end is near >&2; kill -SEGV $$", LOAD_LIMIT).await;
+        let error = started("echo the end is near >&2; kill -TERM $$", LOAD_LIMIT).await;
         let text = error.to_string();
-        for part in ["SIGSEGV", "while loading", "some.tflite", "the end is near"] {
+        for part in ["SIGTERM", "while loading", "some.tflite", "the end is near"] {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
         assert_eq!(error.reason(), v1::FailureReason::Worker);
         assert!(started("exit 3", LOAD_LIMIT).await.to_string().contains("exit status: 3"));
+    }
+
+    #[tokio::test]
+    async fn a_crash_over_a_model_is_the_models_fault() {
+        let error = started("kill -SEGV $$", LOAD_LIMIT).await;
+        let text = error.to_string();
+        assert!(text.contains("SIGSEGV") && text.contains("some.tflite, which is most likely corrupt"), "{text}");
+        assert_eq!(error.reason(), v1::FailureReason::Model);
     }
 
     #[tokio::test]

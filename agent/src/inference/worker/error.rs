@@ -63,6 +63,20 @@ pub enum WorkerError {
         /// The end of what it wrote to standard error.
         stderr: String,
     },
+    /// The process crashed over a model: a fault in the file takes the runtime down.
+    #[error(
+        "the worker process was ended by {status} while loading the model {model}, which is most likely corrupt: fetch \
+         or convert it again{}",
+        last_words(stderr)
+    )]
+    Crashed {
+        /// The model.
+        model: PathBuf,
+        /// Signal.
+        status: String,
+        /// The end of what it wrote to standard error.
+        stderr: String,
+    },
     /// No answer came in time. The process was killed.
     #[error("the worker process gave no answer for {} s while {doing} and was killed{}", limit.as_secs(), last_words(stderr))]
     Silent {
@@ -91,7 +105,7 @@ impl WorkerError {
     pub fn reason(&self) -> FailureReason {
         match self {
             Self::Runtime { .. } => FailureReason::Runtime,
-            Self::Model { .. } => FailureReason::Model,
+            Self::Model { .. } | Self::Crashed { .. } => FailureReason::Model,
             Self::Inputs { .. } => FailureReason::Artifact,
             Self::Start { .. }
             | Self::Worker { .. }
