@@ -6,4 +6,5 @@
 pub mod clock;
 pub mod command;
 pub mod sampler;
+pub mod inference;
 pub mod sensor;
