@@ -4,4 +4,6 @@
 //! putting the phases of one assignment in order.
 
 pub mod clock;
+pub mod command;
+pub mod inference;
 pub mod sensor;

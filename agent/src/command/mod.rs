@@ -1,0 +1,4 @@
+//! The commands of `agent`, one file each.
+
+pub mod runtime;
+pub mod worker;

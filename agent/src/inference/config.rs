@@ -1,0 +1,13 @@
+//! The `[inference]` table of the agent's configuration.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// How models are executed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InferenceConfig {
+    /// LiteRT's shared library. When absent it is looked for where `agent runtime install` puts it.
+    pub litert_library: Option<PathBuf>,
+}

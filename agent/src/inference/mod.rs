@@ -1,0 +1,14 @@
+//! Local inference: a model in a process of its own, timed and checked.
+//!
+//! The way of a trial: [`worker::Worker`] starts `agent worker` as a child; the child finds the library
+//! ([`locate`]), refuses any but the pinned release ([`release`]), opens it ([`litert`]), quantises inputs
+//! ([`quantise`]) and runs. [`install`] fetches the library once. This room knows neither trials nor sensors.
+
+pub mod config;
+pub mod install;
+pub mod litert;
+pub mod locate;
+pub mod quantise;
+pub mod release;
+pub mod tensor;
+pub mod worker;
