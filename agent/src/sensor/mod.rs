@@ -1,8 +1,18 @@
 //! Sensors: what gives readings. A sensor looks when it is told to and never waits.
 
+mod build;
+pub mod config;
+pub mod emulator;
+pub mod ina219;
+pub mod load;
+pub mod replay;
+
 use tinywatt_proto::sample::Reading;
 use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::v1;
+
+pub use build::{Built, SensorError, build};
+pub use config::SensorConfig;
 
 /// A source of readings for one channel.
 ///

@@ -1,0 +1,334 @@
+//! Sensors as the agent's configuration file describes them: one `[[sensor]]` table each.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tinywatt_proto::ids::ChannelName;
+use tinywatt_proto::units::Ohms;
+
+use super::ina219::{Adc, BusRange, Grade, Settings, ShuntRange};
+use super::load::{LoadConfig, LoadConfigError};
+
+/// One sensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "source")]
+pub enum SensorConfig {
+    /// A chip on the node's I2C bus.
+    #[serde(rename = "ina219")]
+    Ina219(Ina219Config),
+    /// The emulated chip, with an emulated load behind it.
+    #[serde(rename = "ina219-emulator")]
+    Emulator(EmulatorConfig),
+    /// A recorded energy trace.
+    #[serde(rename = "replay")]
+    Replay(ReplayConfig),
+}
+
+/// A chip on the node's I2C bus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ina219Config {
+    /// Name of the channel.
+    pub name: ChannelName,
+    /// Device file of the bus.
+    #[serde(default = "default_bus")]
+    pub bus: PathBuf,
+    /// Address of the chip, 0x40 to 0x4f.
+    #[serde(default = "default_address")]
+    pub address: u8,
+    /// Shunt resistance. No default: a wrong one is wrong by its whole factor.
+    pub shunt_ohms: f64,
+    /// Tolerance of the shunt, as a part of its value.
+    #[serde(default = "default_shunt_tolerance")]
+    pub shunt_tolerance: f64,
+    /// Full scale of the shunt voltage: "40mV", "80mV", "160mV" or "320mV".
+    #[serde(default = "default_range")]
+    pub range: ShuntRange,
+    /// Full scale of the bus voltage: "16V" or "32V".
+    #[serde(default = "default_bus_range")]
+    pub bus_range: BusRange,
+    /// Accuracy grade of the chip: "A" or "B".
+    #[serde(default = "default_grade")]
+    pub grade: Grade,
+    /// Resolution of shunt and bus converter, "12/11".
+    #[serde(default)]
+    pub adc: Adc,
+    /// Whether a bus too slow for `adc` makes the chip average over more conversions, instead of being refused.
+    #[serde(default)]
+    pub reduced_rate: bool,
+}
+
+/// The emulated chip: a 0.1 Ω shunt of 1 %, ±160 mV, grade A, 12/11 bit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmulatorConfig {
+    /// Name of the channel.
+    pub name: ChannelName,
+    /// Decides how chip, shunt and load differ from nominal.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// What the emulated device draws.
+    #[serde(default)]
+    pub load: LoadConfig,
+}
+
+/// A recorded energy trace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayConfig {
+    /// Name of the channel.
+    pub name: ChannelName,
+    /// The trace, a JSON file.
+    pub path: PathBuf,
+}
+
+/// A sensor's settings contradict themselves or what the chip can do.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SensorConfigError {
+    /// The address is none of the chip's.
+    #[error("sensor '{name}': address = {address:#04x} is none of an INA219: give 0x40 to 0x4f (0x40 with open bridges)")]
+    Address {
+        /// Channel.
+        name: ChannelName,
+        /// Value.
+        address: u8,
+    },
+    /// The shunt is no resistance.
+    #[error(
+        "sensor '{name}': shunt_ohms = {value} is not a shunt: give its resistance in ohm, 0.0001 to 1000 (0.1 on most \
+         breakout boards)"
+    )]
+    Shunt {
+        /// Channel.
+        name: ChannelName,
+        /// Value.
+        value: f64,
+    },
+    /// The tolerance is no part of one.
+    #[error("sensor '{name}': shunt_tolerance = {value} is not a tolerance: give a part of 1, such as 0.01 for 1 %")]
+    Tolerance {
+        /// Channel.
+        name: ChannelName,
+        /// Value.
+        value: f64,
+    },
+    /// The load cannot exist.
+    #[error("sensor '{name}': {source}")]
+    Load {
+        /// Channel.
+        name: ChannelName,
+        /// Which setting, and why.
+        source: LoadConfigError,
+    },
+    /// The load would clip.
+    #[error(
+        "sensor '{name}': the load draws up to {amperes:.2} A and the emulated sensor reads up to {amperes_max:.2} A: \
+         lower load.idle_amperes or load.active_amperes"
+    )]
+    LoadClips {
+        /// Channel.
+        name: ChannelName,
+        /// Largest current of the load.
+        amperes: f64,
+        /// Largest current of the sensor.
+        amperes_max: f64,
+    },
+    /// Two sensors share a name.
+    #[error("two sensors are named '{name}': give each channel its own name")]
+    NameTaken {
+        /// The name.
+        name: ChannelName,
+    },
+}
+
+/// Larger tolerances are no shunt but a guess.
+const TOLERANCE_MAX: f64 = 0.5;
+
+impl SensorConfig {
+    /// An emulated sensor with its default load.
+    pub fn emulator(name: ChannelName, seed: u64) -> Self {
+        Self::Emulator(EmulatorConfig { name, seed, load: LoadConfig::default() })
+    }
+
+    /// Name of the channel.
+    pub fn name(&self) -> &ChannelName {
+        match self {
+            Self::Ina219(config) => &config.name,
+            Self::Emulator(config) => &config.name,
+            Self::Replay(config) => &config.name,
+        }
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// The first setting that cannot be, by name, with its value and what to give instead.
+    pub fn check(&self) -> Result<(), SensorConfigError> {
+        match self {
+            Self::Ina219(config) => config.check(),
+            Self::Emulator(config) => config.check(),
+            Self::Replay(_) => Ok(()),
+        }
+    }
+}
+
+/// Checks all sensors of a node, and that their names differ.
+///
+/// # Errors
+/// The first that is wrong.
+pub fn check_all(sensors: &[SensorConfig]) -> Result<(), SensorConfigError> {
+    for (index, sensor) in sensors.iter().enumerate() {
+        sensor.check()?;
+        if sensors[..index].iter().any(|earlier| earlier.name() == sensor.name()) {
+            return Err(SensorConfigError::NameTaken { name: sensor.name().clone() });
+        }
+    }
+    Ok(())
+}
+
+impl Ina219Config {
+    fn check(&self) -> Result<(), SensorConfigError> {
+        let name = || self.name.clone();
+        if !(0x40..=0x4f).contains(&self.address) {
+            return Err(SensorConfigError::Address { name: name(), address: self.address });
+        }
+        // Smaller ones would not fit the wire's nano-ohm, larger ones no shunt's purpose.
+        if !(1e-4..=1e3).contains(&self.shunt_ohms) {
+            return Err(SensorConfigError::Shunt { name: name(), value: self.shunt_ohms });
+        }
+        if !(0.0..=TOLERANCE_MAX).contains(&self.shunt_tolerance) {
+            return Err(SensorConfigError::Tolerance { name: name(), value: self.shunt_tolerance });
+        }
+        Ok(())
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            shunt: Ohms::new(self.shunt_ohms),
+            shunt_tolerance: self.shunt_tolerance,
+            shunt_range: self.range,
+            bus_range: self.bus_range,
+            grade: self.grade,
+            adc: self.adc,
+        }
+    }
+}
+
+impl EmulatorConfig {
+    fn check(&self) -> Result<(), SensorConfigError> {
+        let name = self.name.clone();
+        self.load.check().map_err(|source| SensorConfigError::Load { name: name.clone(), source })?;
+        // Offset, gain and a shunt above nominal take their part of the range.
+        let amperes_max = self.settings().current_max().get() * 0.97;
+        let amperes = self.load.amperes_max();
+        if amperes > amperes_max { Err(SensorConfigError::LoadClips { name, amperes, amperes_max }) } else { Ok(()) }
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            shunt: Ohms::new(0.1),
+            shunt_tolerance: default_shunt_tolerance(),
+            shunt_range: default_range(),
+            bus_range: default_bus_range(),
+            grade: default_grade(),
+            adc: Adc::default(),
+        }
+    }
+}
+
+fn default_bus() -> PathBuf {
+    PathBuf::from("/dev/i2c-1")
+}
+
+/// Both address pins on ground, as breakout boards come.
+fn default_address() -> u8 {
+    0x40
+}
+
+/// What breakout boards carry.
+fn default_shunt_tolerance() -> f64 {
+    0.01
+}
+
+/// ±160 mV: 1.6 A at 0.1 Ω, the largest burden that leaves a 5 V supply within its limits.
+fn default_range() -> ShuntRange {
+    ShuntRange::Millivolts160
+}
+
+fn default_bus_range() -> BusRange {
+    BusRange::Volts16
+}
+
+fn default_grade() -> Grade {
+    Grade::A
+}
+
+fn default_seed() -> u64 {
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct File {
+        sensor: Vec<SensorConfig>,
+    }
+
+    fn read(text: &str) -> Result<SensorConfig, String> {
+        let file: File = toml::from_str(&format!("[[sensor]]\n{text}")).map_err(|error| error.to_string())?;
+        let sensor = file.sensor.into_iter().next().expect("one table");
+        sensor.check().map_err(|error| error.to_string())?;
+        Ok(sensor)
+    }
+
+    #[test]
+    fn a_chip_needs_a_name_and_its_shunt() {
+        let SensorConfig::Ina219(config) =
+            read("name = 'rail'\nsource = 'ina219'\nshunt_ohms = 0.1").expect("complete")
+        else {
+            panic!("a chip")
+        };
+        assert_eq!((config.address, config.shunt_tolerance), (0x40, 0.01));
+        assert_eq!(config.adc.to_string(), "12/11");
+        let error = read("name = 'rail'\nsource = 'ina219'").expect_err("no shunt");
+        assert!(error.contains("shunt_ohms"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_value_and_a_way_out() {
+        for (text, expected) in [
+            ("source = 'ina219'\nshunt_ohms = -1.0", &["shunt_ohms = -1", "0.1 on most"][..]),
+            ("source = 'ina219'\nshunt_ohms = 0.1\naddress = 0x20", &["address = 0x20", "0x40 to 0x4f"]),
+            ("source = 'ina219'\nshunt_ohms = 0.1\nshunt_tolerance = 5", &["shunt_tolerance = 5", "0.01 for 1 %"]),
+            ("source = 'ina219'\nshunt_ohms = 0.1\nadc = '13/12'", &["adc = \"13/12\"", "\"12/11\""]),
+            ("source = 'ina219'\nshunt_ohms = 0.1\nrange = '60mV'", &["60mV", "160mV"]),
+            ("source = 'ina219'\nshunt_ohms = 0.1\nseed = 3", &["unknown field `seed`", "`shunt_ohms`"]),
+            ("source = 'ina226'", &["ina226", "ina219-emulator"]),
+            ("source = 'ina219-emulator'\nload = { idle_amperes = 0 }", &["sensor 'rail'", "load.idle_amperes = 0"]),
+            ("source = 'ina219-emulator'\nload = { active_amperes = 2 }", &["2.07 A", "load.active_amperes"]),
+            ("source = 'replay'", &["path"]),
+        ] {
+            let error = read(&format!("name = 'rail'\n{text}")).expect_err(text);
+            for part in expected {
+                assert!(error.contains(part), "{text}\n{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_sensors_cannot_share_a_name() {
+        let sensor = SensorConfig::emulator("rail".parse().expect("a name"), 1);
+        let error = check_all(&[sensor.clone(), sensor]).expect_err("taken");
+        assert!(error.to_string().contains("'rail'"));
+    }
+
+    #[test]
+    fn a_configuration_survives_its_text() {
+        let sensor = SensorConfig::emulator("rail".parse().expect("a name"), 7);
+        let text = toml::to_string(&File { sensor: vec![sensor.clone()] }).expect("writes");
+        let file: File = toml::from_str(&text).expect("reads its own text");
+        assert_eq!(file.sensor, [sensor]);
+    }
+}
