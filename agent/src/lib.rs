@@ -7,3 +7,4 @@ pub mod clock;
 pub mod command;
 pub mod inference;
 pub mod sensor;
+pub mod spool;
