@@ -3,6 +3,7 @@
 //! The way of the data: `sensor` → `sampler` → `spool` → `link`, with `inference` as the device under test and `trial`
 //! putting the phases of one assignment in order.
 
+pub mod batch;
 pub mod clock;
 pub mod command;
 pub mod inference;
