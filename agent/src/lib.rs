@@ -4,8 +4,12 @@
 //! putting the phases of one assignment in order.
 
 pub mod batch;
+pub mod chain;
 pub mod clock;
 pub mod command;
 pub mod inference;
+pub mod link;
 pub mod sensor;
 pub mod spool;
+pub mod throttle;
+pub mod trial;

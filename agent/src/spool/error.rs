@@ -135,7 +135,7 @@ impl SpoolBroken {
     }
 
     /// The thread is gone.
-    pub(super) fn stopped() -> Self {
+    pub(crate) fn stopped() -> Self {
         Self { place: "thread".to_owned(), source: None }
     }
 }

@@ -149,8 +149,9 @@ impl File {
         let mut page_bytes = 0;
         while let Some(row) = rows.next()? {
             let fact = row.get_ref(3)?.as_blob()?;
-            let mut record = v1::Record::decode(fact)
-                .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Blob, error.into()))?;
+            let mut record = v1::Record::decode(fact).map_err(|error| {
+                rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Blob, error.into())
+            })?;
             record.delivery_id = row.get::<_, i64>(0)?.unsigned_abs();
             record.boot_id = row.get(1)?;
             record.sequence = row.get::<_, i64>(2)?.unsigned_abs();
@@ -212,12 +213,11 @@ fn lock(dir: &Path) -> Result<std::fs::File, OpenError> {
         }
         Err(TryLockError::Error(source)) => return Err(not_writable(source)),
     }
-    let written = lock
-        .set_len(0)
-        .and_then(|()| lock.rewind())
-        .and_then(|()| writeln!(lock, "{}", std::process::id()));
+    let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
     match written {
-        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Err(OpenError::DiskFull { dir: dir.to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            Err(OpenError::DiskFull { dir: dir.to_owned() })
+        }
         Err(source) => Err(not_writable(source)),
         Ok(()) => Ok(lock),
     }
@@ -253,11 +253,8 @@ fn connect(file: &Path) -> rusqlite::Result<Opened> {
 /// last delivery id.
 fn prepare(connection: &Connection) -> rusqlite::Result<u64> {
     connection.execute("DELETE FROM stream WHERE boot NOT IN (SELECT boot FROM record)", [])?;
-    let last: Option<i64> = connection.query_row(
-        "SELECT max(seq) FROM sqlite_sequence WHERE name = 'record'",
-        [],
-        |row| row.get(0),
-    )?;
+    let last: Option<i64> =
+        connection.query_row("SELECT max(seq) FROM sqlite_sequence WHERE name = 'record'", [], |row| row.get(0))?;
     Ok(last.unwrap_or(0).unsigned_abs())
 }
 
