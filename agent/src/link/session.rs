@@ -141,9 +141,10 @@ impl Session {
                 arrived = self.delivered.recv() => {
                     let (item, at) = arrived.ok_or(LinkError::closed("delivery", None))?;
                     let item = item.map_err(|status| LinkError::closed("delivery", status))?;
+                    let is_probe = matches!(item, deliver_response::Item::Probe(_));
                     self.take(item, at, link).await?;
                     silence.set(sleep(ANSWER_LIMIT));
-                    if !self.probing.is_waiting() && probe.is_elapsed() {
+                    if is_probe {
                         probe.set(sleep(self.probing.pause()));
                     }
                 }
@@ -165,7 +166,7 @@ impl Session {
                         let _ = self.work.try_send(work_request::Item::Progress(progress));
                     }
                 }
-                () = &mut probe, if !probe.is_elapsed() => {
+                () = &mut probe, if !self.probing.is_waiting() => {
                     self.probing.sent();
                     let item = deliver_request::Item::Probe(v1::ProbeRequest::default());
                     send(&self.deliver, item, "delivery")?;

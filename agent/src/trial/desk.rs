@@ -34,13 +34,13 @@ pub struct Counter {
 /// The executor's side.
 #[derive(Debug)]
 pub struct Bench {
-    pub(super) orders: mpsc::Receiver<Order>,
-    pub(super) board: Board,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) board: Board,
 }
 
 /// Where the executor shows what it is doing.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(crate) struct Board {
     progress: watch::Sender<Option<v1::Progress>>,
     finished: mpsc::Sender<v1::TrialKey>,
 }
@@ -83,19 +83,19 @@ impl Counter {
 
 impl Board {
     /// Shows what is executing.
-    pub(super) fn show(&self, trial: &v1::TrialKey, phase: v1::Phase, fraction: f64) {
+    pub(crate) fn show(&self, trial: &v1::TrialKey, phase: v1::Phase, fraction: f64) {
         let progress = v1::Progress { trial: Some(trial.clone()), phase: phase.into(), fraction };
         self.progress.send_replace(Some(progress));
     }
 
     /// Shows that nothing is executing, and tells what has ended.
-    pub(super) fn finish(&self, trial: v1::TrialKey) {
+    pub(crate) fn finish(&self, trial: v1::TrialKey) {
         self.progress.send_replace(None);
         self.tell_finished(trial);
     }
 
     /// Tells that an assignment has ended that was never executing.
-    pub(super) fn tell_finished(&self, trial: v1::TrialKey) {
+    pub(crate) fn tell_finished(&self, trial: v1::TrialKey) {
         // Full only while nobody is connected; the next connection begins with what is executing.
         let _ = self.finished.try_send(trial);
     }
