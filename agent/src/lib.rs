@@ -3,8 +3,14 @@
 //! The way of the data: `sensor` → `sampler` → `spool` → `link`, with `inference` as the device under test and `trial`
 //! putting the phases of one assignment in order.
 
+pub mod batch;
+pub mod chain;
 pub mod clock;
 pub mod command;
-pub mod sampler;
 pub mod inference;
+pub mod link;
+pub mod sampler;
 pub mod sensor;
+pub mod spool;
+pub mod throttle;
+pub mod trial;
