@@ -108,7 +108,7 @@ impl LoadSwitch {
 
     /// Asks the load to change at `at`, or as soon after it as the sensor has not looked yet (at most one conversion).
     ///
-    /// When [`REQUESTS_MAX`] requests wait, the sensor is not sampled: the request is dropped, and from then on
+    /// When 64 requests wait, the sensor is not sampled: the request is dropped, and from then on
     /// [`Self::true_energy`] answers `None`, since the load no longer does what the device does.
     pub fn set(&self, state: LoadState, at: MonoNs) {
         let request = Request { at, active: state == LoadState::Active };
