@@ -259,8 +259,11 @@ proptest! {
         let mut bench = Bench::new(1.0, 5.0, options, WIRE_400_KHZ);
         bench.run(Duration::from_secs(2), |_| Duration::ZERO);
         bench.run_to_reading();
+        // One is between chip and driver. An outage of seconds is counted by the estimated cycle, good to 0.2 %.
+        let unsure = 1 + bench.lost / 500;
         if resets == 0 {
-            prop_assert!(bench.converted().abs_diff(bench.accounted()) <= 1, "{} {}", bench.converted(), bench.accounted());
+            let (converted, accounted) = (bench.converted(), bench.accounted());
+            prop_assert!(converted.abs_diff(accounted) <= unsure, "{accounted} of {converted}");
             return Ok(());
         }
         // A brown-out changes the chip's cycle until it is found, so the time it took is counted in cycles of before;
@@ -268,7 +271,7 @@ proptest! {
         let real_cycle = 808_000.0 * oscillator;
         let expected = bench.clock.now().0 as f64 / real_cycle;
         let difference = (bench.accounted() as f64 - expected).abs();
-        prop_assert!(difference <= 2.5 + 1.5 * resets as f64, "{} of {expected}", bench.accounted());
+        prop_assert!(difference <= 1.5 + unsure as f64 + 1.5 * resets as f64, "{} of {expected}", bench.accounted());
         prop_assert!(bench.readings.windows(2).all(|pair| pair[0].at < pair[1].at));
     }
 }
