@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use tinywatt_agent::inference::worker::Evaluation;
+use tinywatt_agent::inference::worker::{Evaluation, LoadRequest, Worker};
 use tinywatt_proto::ids::Sha256;
 use tinywatt_proto::inputs::{Encoding, InputSet};
 
@@ -49,18 +49,22 @@ async fn all_four_techniques_give_the_official_answers_on_digits() {
     }
 }
 
+fn thread_count(worker: &Worker) -> usize {
+    let id = worker.process_id().expect("runs");
+    std::fs::read_dir(format!("/proc/{id}/task")).expect("Linux").count()
+}
+
 #[tokio::test]
-async fn more_threads_give_the_same_answers() {
+async fn the_thread_count_reaches_the_runtime_and_changes_no_answer() {
     if !has_runtime() {
         return;
     }
     let (mut one, _) = start(digits("full-integer")).await.expect("starts");
-    let (mut two, _) =
-        start(tinywatt_agent::inference::worker::LoadRequest { thread_count: 2, ..digits("full-integer") })
-            .await
-            .expect("starts");
-    let (one, two) = (one.evaluate(|_| ()).await.expect("runs"), two.evaluate(|_| ()).await.expect("runs"));
-    assert_eq!(one.outputs_sha256, two.outputs_sha256);
+    let request = LoadRequest { thread_count: 3, ..digits("full-integer") };
+    let (mut three, _) = start(request).await.expect("starts");
+    let (first, second) = (one.evaluate(|_| ()).await.expect("runs"), three.evaluate(|_| ()).await.expect("runs"));
+    assert_eq!(first.outputs_sha256, second.outputs_sha256);
+    assert_eq!(thread_count(&three), thread_count(&one) + 2);
 }
 
 #[tokio::test]
