@@ -27,7 +27,7 @@ pub use open::OpenError;
 pub use reader::ReadError;
 pub use records::{CommitError, Committed};
 pub use samples::{ChannelSamples, Lost};
-pub use writer::WriteError;
+pub use writer::{Urgency, WriteError};
 
 pub use crate::clock_fit::ClockFit;
 
@@ -74,7 +74,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut session::Session) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.parts.writer.write(work).await
+        self.parts.writer.write(Urgency::Now, work).await
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, ReadError>

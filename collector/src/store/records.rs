@@ -10,7 +10,7 @@ use super::check::{self, Refusal};
 use super::facts::Slot;
 use super::place::{Place, insert_gap};
 use super::session::Session;
-use super::{Store, WriteError, sql};
+use super::{Store, Urgency, WriteError, sql};
 
 /// Refused records kept of each node, the newest: enough to see what goes wrong, too few to fill a disk.
 const REJECTED_COUNT_MAX: u32 = 256;
@@ -62,8 +62,21 @@ impl Store {
     /// # Errors
     /// [`CommitError`]; then nothing is acknowledged, and the sender keeps its records.
     pub async fn commit_records(&self, node: NodeId, records: Vec<v1::Record>) -> Result<Committed, CommitError> {
+        self.commit_records_with(Urgency::Now, node, records).await
+    }
+
+    /// Like [`Self::commit_records`], with a say in how soon.
+    ///
+    /// # Errors
+    /// As [`Self::commit_records`].
+    pub async fn commit_records_with(
+        &self,
+        urgency: Urgency,
+        node: NodeId,
+        records: Vec<v1::Record>,
+    ) -> Result<Committed, CommitError> {
         let (sender, record_count) = (node.clone(), records.len());
-        match self.write(move |session| commit(session, &sender, &records)).await {
+        match self.parts.writer.write(urgency, move |session| commit(session, &sender, &records)).await {
             Ok(Some(committed)) => Ok(committed),
             Ok(None) => Err(CommitError::UnknownNode { node }),
             Err(source) => Err(CommitError::Write { node, record_count, source }),

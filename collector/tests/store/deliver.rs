@@ -128,6 +128,16 @@ async fn records_are_acknowledged_and_an_outcome_is_passed_on_once_over_reconnec
 }
 
 #[tokio::test]
+async fn samples_that_may_wait_for_other_nodes_are_acknowledged_without_them() {
+    let collector = collector().await;
+    let mut agent = Agent::registered(&collector).await;
+    agent.send(Up::Record(record(1, boot(1), 0, Fact::ChannelOpened(channel(0))))).await;
+    agent.acknowledged(1).await;
+    agent.send(Up::Record(record(2, boot(1), 0, Fact::Batch(batch(0, 0))))).await;
+    agent.acknowledged(2).await;
+}
+
+#[tokio::test]
 async fn what_was_sent_before_the_agent_vanished_is_committed_and_its_outcome_passed_on() {
     let mut collector = collector().await;
     let agent = Agent::registered(&collector).await;
