@@ -40,20 +40,24 @@ fn experiment(folder: &Path) -> Result<String> {
     Ok(file.to_string_lossy().into_owned())
 }
 
+/// `tinywatt.v1.Phase`
+const WARM_UP: i32 = tinywatt_proto::v1::Phase::WarmUp as i32;
+
 fn store(folder: &Path) -> Result<Connection> {
     Ok(Connection::open_with_flags(folder.join("store/tinywatt.db"), OpenFlags::SQLITE_OPEN_READ_ONLY)?)
 }
 
-/// Waits until a trial is in its active window: its marker has arrived, the one of the next phase has not.
+/// Waits until a trial is in its active window: the markers of a phase arrive when it has ended, and warm-up is the phase
+/// before.
 fn wait_for_active_window(folder: &Path) -> Result<()> {
     let connection = store(folder)?;
     wait_for("an active window", Duration::from_secs(60), || {
         connection
-            .query_row("SELECT phase, edge FROM marker ORDER BY rowid_or_key DESC LIMIT 1", [], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            .query_row("SELECT phase FROM marker ORDER BY boot_key DESC, sequence DESC LIMIT 1", [], |row| {
+                row.get::<_, i32>(0)
             })
             .ok()
-            .filter(|&(phase, edge)| (phase, edge) == (5, 1))
+            .filter(|&phase| phase == WARM_UP)
     })
     .map(|_| ())
 }
