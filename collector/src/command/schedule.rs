@@ -52,9 +52,8 @@ pub async fn run(arguments: Arguments, address: &str) -> anyhow::Result<ExitCode
         eprintln!("note: {note}");
     }
     submit.dry_run = arguments.dry_run;
-    if !arguments.dry_run {
-        upload::missing(&mut client, &artifacts).await?;
-    }
+    // For a dry run too: the collector checks an experiment whole, and its files belong to it.
+    upload::missing(&mut client, &artifacts).await?;
     let planned = match client.control.submit(submit).await {
         Ok(answer) => answer.into_inner(),
         Err(status) if status.code() == Code::InvalidArgument => {

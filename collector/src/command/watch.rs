@@ -20,13 +20,17 @@ const RECONNECT_COUNT_MAX: u32 = 60;
 /// Follows a run to its end and prints its report; an interrupt leaves it running.
 pub(super) async fn follow(client: &mut Client, run: &str) -> anyhow::Result<ExitCode> {
     let display = Display::new();
+    // Listening begins with the first poll. Polled first, it begins before anything is shown that one could interrupt.
     let state = tokio::select! {
-        state = until_end(client, run, &display) => state,
+        biased;
         _ = tokio::signal::ctrl_c() => {
             display.finish();
-            eprintln!("run '{run}' goes on; come back with `collector runs --watch {run}`, stop it with `collector cancel {run}`");
+            eprintln!(
+                "run '{run}' goes on; come back with `collector runs --watch {run}`, stop it with `collector cancel {run}`"
+            );
             return Ok(ExitCode::SUCCESS);
         }
+        state = until_end(client, run, &display) => state,
     };
     display.finish();
     let state = state?;

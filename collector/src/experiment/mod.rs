@@ -11,7 +11,6 @@ mod keys;
 mod parse;
 mod prepare;
 mod problem;
-pub mod window;
 
 use std::path::Path;
 use std::time::Duration;

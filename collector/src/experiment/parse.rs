@@ -12,6 +12,7 @@ use super::keys::{Keys, line};
 use super::problem::{Findings, Located, Place};
 use super::{Design, Windows};
 use crate::dataset::Kind;
+use crate::schedule::{ATTEMPT_COUNT_MAX, TRIAL_COUNT_MAX};
 
 /// What could be understood. A part that is `None` was refused, and the reason noted.
 pub(super) struct Draft {
@@ -48,14 +49,13 @@ pub(super) struct TraceKeys {
     pub(super) file: Located<String>,
 }
 
-/// The run's name is the experiment's with a random ending of at most 8 characters, and has at most 64.
-const EXPERIMENT_NAME_BYTES_MAX: usize = 56;
+/// What the collector takes: a run is called after its experiment, with a random ending, in at most 64 characters.
+const EXPERIMENT_NAME_BYTES_MAX: usize = 48;
 /// Treatment names stand in tables.
 const TREATMENT_NAME_CHARACTERS_MAX: usize = 64;
 const REPLICATE_COUNT_DEFAULT: u32 = 3;
 const REPLICATE_COUNT_MAX: u32 = 1_000;
 const ATTEMPT_COUNT_DEFAULT: u32 = 3;
-const ATTEMPT_COUNT_MAX: u32 = 100;
 const SEED_DEFAULT: u64 = 1;
 /// Beyond the largest machines an agent will meet; guards against a slip of the finger.
 const THREAD_COUNT_MAX: u32 = 1_024;
@@ -67,8 +67,6 @@ const ACTIVE_DEFAULT: Duration = Duration::from_secs(10);
 const COOL_DOWN_DEFAULT: Duration = Duration::from_secs(1);
 /// A day: longer windows are slips of the unit.
 const WINDOW_MAX: Duration = Duration::from_secs(86_400);
-/// The trial list travels in one message of at most 4 MiB, and an entry takes up to 200 bytes.
-const TRIAL_COUNT_MAX: u64 = 10_000;
 /// Runtimes that execute models.
 const RUNTIMES: [&str; 1] = ["litert"];
 

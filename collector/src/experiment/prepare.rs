@@ -7,7 +7,8 @@ use tinywatt_proto::time::nanoseconds;
 use tinywatt_proto::v1;
 
 use super::problem::{Findings, Located, Problems};
-use super::{Artifact, Experiment, LoadedDataset, LoadedModel, window};
+use super::{Artifact, Experiment, LoadedDataset, LoadedModel};
+use crate::schedule::WINDOW_PERIOD_COUNT_MIN;
 
 /// Everything that a collector needs to execute an experiment.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +131,7 @@ impl Experiment {
 
     fn check_windows(&self, node: &Located<NodeId>, channel: &v1::Channel, findings: &mut Findings) {
         let period = Duration::from_nanos(channel.sample_period_ns);
-        let shortest = window::shortest(period);
+        let shortest = period.saturating_mul(WINDOW_PERIOD_COUNT_MIN);
         let shown = humantime::format_duration;
         for window in [&self.design.windows.idle, &self.design.windows.active] {
             if window.value < shortest {
@@ -144,7 +145,7 @@ impl Experiment {
                         node.value,
                         shown(period),
                         shown(shortest),
-                        window::SAMPLE_PERIODS_MIN
+                        WINDOW_PERIOD_COUNT_MIN
                     ),
                 );
             }

@@ -4,11 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
+use tinywatt_proto::ids::BootId;
 use tinywatt_proto::inputs::{Encoding, InputSet};
 use tinywatt_proto::v1;
 
 use super::*;
 use crate::dataset::digits::MODELS;
+use crate::schedule;
+use crate::store::NodeRow;
 
 /// A folder with the digits models, an experiment of `text` beside them.
 struct Bench {
@@ -325,12 +328,10 @@ fn an_experiment_needs_something_to_compare() {
 
 #[test]
 fn too_many_trials_are_refused() {
-    let text = WHOLE.replace(
-        "nodes = [\"pi-4\"]",
-        "replicates = 1000\nnodes = [\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\",\"k\"]",
-    );
-    let found = Bench::new(&text).read().map(|_| ()).expect_err("eleven thousand");
-    assert_eq!(found, "e.toml:2: replicates: makes 11000 trials; a run has at most 10000, so split the experiment");
+    let nodes: Vec<String> = (0..21).map(|node| format!("\"node-{node}\"")).collect();
+    let text = WHOLE.replace("nodes = [\"pi-4\"]", &format!("replicates = 1000\nnodes = [{}]", nodes.join(",")));
+    let found = Bench::new(&text).read().map(|_| ()).expect_err("twenty-one thousand");
+    assert_eq!(found, "e.toml:2: replicates: makes 21000 trials; a run has at most 20000, so split the experiment");
 }
 
 // === against nodes ===
@@ -501,4 +502,24 @@ fn recordings_alone_need_neither_data_set_nor_channel() {
     let prepared = Bench::new(text).read().expect("right").prepare(&[node]).expect("possible");
     assert_eq!(prepared.submit.design.expect("set").dataset, "");
     assert_eq!(prepared.artifacts.len(), 1);
+}
+
+#[test]
+fn the_collector_accepts_what_is_prepared() {
+    let longest = "x".repeat(48);
+    let head = format!("name = \"{longest}\"\nattempts_max = 10\nnodes");
+    let text = WHOLE.replace("name = \"digits\"\nnodes", &head).replace("idle = \"1s\"", "idle = \"80800us\"");
+    let node = node("pi-4");
+    let prepared = Bench::new(&text).read().expect("right").prepare(std::slice::from_ref(&node)).expect("possible");
+    let row = NodeRow {
+        node: "pi-4".parse().expect("a name"),
+        agent_version: node.agent_version,
+        capabilities: node.capabilities.expect("set"),
+        last_seen_unix_ns: 0,
+        boot: BootId::random(),
+    };
+    let has = |sha256| prepared.artifacts.iter().any(|artifact| artifact.sha256 == sha256);
+    assert_eq!(schedule::check(&prepared.submit, &[row], has), Vec::<String>::new());
+    let longer = Bench::new(&text.replace(&longest, &format!("{longest}x"))).read().map(|_| ()).expect_err("too long");
+    assert_eq!(longer, "e.toml:1: name: is longer than 48 characters; shorten it");
 }
