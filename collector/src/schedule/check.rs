@@ -164,9 +164,12 @@ impl Check<'_> {
 
     fn channel(&mut self, node: &str, channels: &[v1::Channel]) {
         let wanted = self.design.channel.as_str();
+        // A recording cannot measure what happens now.
+        let channels: Vec<_> =
+            channels.iter().filter(|channel| channel.kind() != v1::FigureKind::MeasuredElsewhere).collect();
         let names: Vec<&str> = channels.iter().map(|channel| channel.name.as_str()).collect();
         let found: Vec<&v1::Channel> =
-            channels.iter().filter(|channel| wanted.is_empty() || channel.name == wanted).collect();
+            channels.iter().copied().filter(|channel| wanted.is_empty() || channel.name == wanted).collect();
         match found[..] {
             [channel] => self.windows(node, channel),
             [] if channels.is_empty() => self.problem(format!(
