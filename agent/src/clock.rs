@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tinywatt_proto::time::MonoNs;
+use tinywatt_proto::v1;
 
 /// A monotonic clock that a thread can wait on.
 pub trait Clock: Clone + Send + 'static {
@@ -19,6 +20,16 @@ pub trait Clock: Clone + Send + 'static {
 /// clock. What NTP slews (at most 500 ppm) is far below a sensor's gain error.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Monotonic;
+
+impl Monotonic {
+    /// What the clock is, as a node tells it to its collector.
+    pub fn describe() -> v1::Clock {
+        let resolution = rustix::time::clock_getres(rustix::time::ClockId::Monotonic);
+        let seconds = u64::try_from(resolution.tv_sec).unwrap_or(0);
+        let resolution_ns = seconds * 1_000_000_000 + u64::try_from(resolution.tv_nsec).unwrap_or(0);
+        v1::Clock { source: "CLOCK_MONOTONIC".to_owned(), resolution_ns }
+    }
+}
 
 impl Clock for Monotonic {
     fn now(&self) -> MonoNs {

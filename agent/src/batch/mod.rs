@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tinywatt_proto::columns::{Encoder, READING_COUNT_MAX};
 use tinywatt_proto::ids::BootId;
-use tinywatt_proto::sample::Reading;
 use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::record::Fact;
@@ -17,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::sampler::{Consumer, Event};
 use crate::spool::{AppendError, Spool, SpoolBroken};
 pub use losses::Losses;
 
@@ -24,26 +24,16 @@ pub use losses::Losses;
 /// killed, because what is not in the spool yet is gone.
 pub const BATCH_PERIOD: Duration = Duration::from_millis(250);
 
-/// What a sampler hands on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Event {
-    /// A reading, later than those before.
-    Reading(Reading),
-    /// Readings that should be here and are not.
-    Lost {
-        /// Why.
-        reason: v1::LossReason,
-        /// How many.
-        count: u64,
-    },
-    /// The sensor gives no more.
-    Ended,
-}
-
 /// The reading end of a sampler's ring.
 pub trait Source: Send + 'static {
     /// Hands over everything that is in the ring now, in order.
-    fn drain(&mut self, each: &mut dyn FnMut(Event));
+    fn drain(&mut self, consume: &mut impl FnMut(Event));
+}
+
+impl Source for Consumer {
+    fn drain(&mut self, consume: &mut impl FnMut(Event)) {
+        Self::drain(self, consume);
+    }
 }
 
 /// Turns one channel's readings into records.

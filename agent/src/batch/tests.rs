@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use tinywatt_proto::columns::decode;
-use tinywatt_proto::sample::Flags;
+use tinywatt_proto::sample::{Flags, Reading};
 
 use super::*;
 use crate::spool::SpoolConfig;
@@ -12,8 +12,8 @@ use crate::spool::SpoolConfig;
 struct Ring(Arc<Mutex<VecDeque<Event>>>);
 
 impl Source for Ring {
-    fn drain(&mut self, each: &mut dyn FnMut(Event)) {
-        self.0.lock().expect("not poisoned").drain(..).for_each(each);
+    fn drain(&mut self, consume: &mut impl FnMut(Event)) {
+        self.0.lock().expect("not poisoned").drain(..).for_each(consume);
     }
 }
 

@@ -20,6 +20,9 @@ use crate::spool::{AppendError, Spool, SpoolBroken};
 /// Time between tries to append to a full spool: it empties when the collector is back, which takes seconds anyway.
 pub(super) const FULL_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long an agent that stops waits for its last outcome to get into the spool: a commit, or a spool that is full.
+const LAST_OUTCOME_LIMIT: Duration = Duration::from_secs(2);
+
 /// Executes assignments.
 #[derive(Debug)]
 pub struct Executor<C, L> {
@@ -142,10 +145,13 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
                 outcome.result = Some(trial_outcome::Result::Failure(failure));
             }
         }
+        let stopped = async {
+            stop.cancelled().await;
+            sleep(LAST_OUTCOME_LIMIT).await;
+        };
         tokio::select! {
-            biased;
             appended = append_all(&self.equipment.spool, boot, vec![Fact::Outcome(outcome)]) => appended,
-            () = stop.cancelled() => {
+            () = stopped => {
                 // Not in the spool: the collector learns from the next boot id that the trial is gone.
                 tracing::warn!(%run, trial = index, "the spool is full, an outcome was not written");
                 Ok(())
