@@ -74,7 +74,8 @@ impl Config {
     /// # Errors
     /// Any [`ConfigError`], with file, line and key.
     pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
-        let found = named.map(Path::to_owned).or_else(|| environment.config_files().into_iter().find(|file| file.exists()));
+        let found =
+            named.map(Path::to_owned).or_else(|| environment.config_files().into_iter().find(|file| file.exists()));
         let text = match &found {
             Some(file) => {
                 std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.clone(), source })?

@@ -1,0 +1,249 @@
+//! The checks, one function each.
+
+use std::time::Duration;
+
+use crate::chain::Chain;
+use crate::clock::{Clock as _, Monotonic};
+use crate::config::{Config, Environment};
+use crate::inference::locate::Surroundings;
+use crate::inference::release;
+use crate::link::endpoint;
+use crate::sampler::{Event, Sampler, SamplerConfig, Scheduling};
+use crate::sensor::{self, SensorConfig};
+use crate::spool::{OpenError, Spool};
+use crate::throttle::Throttling;
+
+use super::{Finding, Verdict};
+
+/// How long a sensor is looked at: a thousand readings of an INA219.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Time between two looks into the ring, which holds 3 s.
+const DRAIN_PERIOD: Duration = Duration::from_millis(100);
+
+/// A clock that ticks more coarsely than this would put more than a thousandth of a sampling period on each reading.
+const RESOLUTION_NS_MAX: u64 = 1_000;
+
+/// Bits of the firmware that say what is the case now; the same, 16 bits higher, since boot.
+const THROTTLED_NOW: u32 = 0xf;
+
+pub(super) fn configuration(config: &Config, environment: &Environment) -> Finding {
+    let node = &config.node;
+    let detail = match &config.file {
+        Some(file) => format!("{}, node '{node}'", file.display()),
+        None => {
+            let looked = environment.config_files().iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
+            format!("none (looked for {}), all by default, node '{node}'", looked.join(", "))
+        }
+    };
+    Finding::new(Verdict::Ok, "configuration", detail)
+}
+
+/// Opens a sensor (which checks device file, permissions, bus speed and answer) and reads it for a second.
+pub(super) fn sensor(config: &SensorConfig) -> Vec<Finding> {
+    let subject = format!("sensor '{}'", config.name());
+    let built = match sensor::build(config, Monotonic) {
+        Ok(built) => built,
+        Err(error) => return vec![Finding::new(Verdict::Fail, subject, Chain(&error).to_string())],
+    };
+    let mut sampler = match Sampler::start(built.sensor, Monotonic, SamplerConfig::default()) {
+        Ok(sampler) => sampler,
+        Err(error) => return vec![Finding::new(Verdict::Fail, subject, Chain(&error).to_string())],
+    };
+    let source = sampler.channel().source.clone();
+    let (mut reading_count, mut lost_count, mut readings) = (0u64, 0u64, sampler.readings());
+    let end = Monotonic.now().after(LOOK);
+    while Monotonic.now() < end {
+        Monotonic.sleep_until(end.min(Monotonic.now().after(DRAIN_PERIOD)));
+        readings.drain(&mut |event| match event {
+            Event::Reading(_) => reading_count += 1,
+            Event::Lost { count, .. } => lost_count += count,
+            Event::Ended => {}
+        });
+    }
+    let scheduling = sampler.scheduling();
+    sampler.stop();
+    let seen = format!("{source}, {reading_count} readings in {} s, {lost_count} lost", LOOK.as_secs());
+    let verdict = match (reading_count, lost_count) {
+        (0, _) => Verdict::Fail,
+        (_, 0) => Verdict::Ok,
+        _ => Verdict::Warn,
+    };
+    let advice = match verdict {
+        Verdict::Ok => "",
+        Verdict::Warn => "; on a busy machine this is the scheduling, otherwise the wires or the bus speed",
+        Verdict::Fail => "; check the wires and the chip's supply",
+    };
+    vec![Finding::new(verdict, subject.clone(), seen + advice), scheduled(&subject, scheduling)]
+}
+
+fn scheduled(subject: &str, scheduling: Option<Scheduling>) -> Finding {
+    let subject = format!("{subject}, scheduling");
+    match scheduling {
+        Some(Scheduling::RealTime) => Finding::new(Verdict::Ok, subject, "real time"),
+        _ => Finding::new(
+            Verdict::Warn,
+            subject,
+            "ordinary: a busy machine may make readings late, which is counted; for real time give the program \
+             CAP_SYS_NICE (setcap cap_sys_nice+ep PATH) or the service LimitRTPRIO=10",
+        ),
+    }
+}
+
+pub(super) fn clock() -> Finding {
+    let clock = Monotonic::describe();
+    let detail = format!("{}, resolution {} ns", clock.source, clock.resolution_ns);
+    if clock.resolution_ns > RESOLUTION_NS_MAX {
+        let advice = "; boot a kernel with high-resolution timers (CONFIG_HIGH_RES_TIMERS)";
+        return Finding::new(Verdict::Warn, "clock", detail + advice);
+    }
+    Finding::new(Verdict::Ok, "clock", detail)
+}
+
+pub(super) fn runtime(config: &Config, surroundings: &Surroundings) -> Finding {
+    const SUBJECT: &str = "LiteRT";
+    // Without it the node still measures and replays.
+    let library = match surroundings.find_library(config.inference.litert_library.as_deref()) {
+        Ok(library) => library,
+        Err(error) => return Finding::new(Verdict::Warn, SUBJECT, Chain(&error).to_string()),
+    };
+    match release::check(&library) {
+        Ok(build) => {
+            let detail = format!("{} for {}, {}", release::VERSION, build.machine, library.display());
+            Finding::new(Verdict::Ok, SUBJECT, detail)
+        }
+        Err(error) => Finding::new(Verdict::Fail, SUBJECT, Chain(&error).to_string()),
+    }
+}
+
+pub(super) fn spool(config: &Config) -> Finding {
+    const SUBJECT: &str = "spool";
+    let dir = config.state_dir.join("spool");
+    let spool = match Spool::open(&dir, &config.spool) {
+        Ok(spool) => spool,
+        Err(OpenError::Locked { holder, .. }) => {
+            let holder = holder.map(|pid| format!(", process {pid}")).unwrap_or_default();
+            return Finding::new(Verdict::Ok, SUBJECT, format!("{}, in use by a running agent{holder}", dir.display()));
+        }
+        Err(error) => return Finding::new(Verdict::Fail, SUBJECT, Chain(&error).to_string()),
+    };
+    drop(spool);
+    let size_bytes_max = config.spool.size_bytes_max;
+    let detail = format!("{}, writable, up to {} MiB", dir.display(), size_bytes_max >> 20);
+    match rustix::fs::statvfs(&dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) {
+        Ok(free_bytes) if free_bytes < size_bytes_max => {
+            let advice = format!(
+                "; the disk has only {} MiB free: free some space, or lower `spool.size_bytes_max`",
+                free_bytes >> 20
+            );
+            Finding::new(Verdict::Warn, SUBJECT, detail + &advice)
+        }
+        _ => Finding::new(Verdict::Ok, SUBJECT, detail),
+    }
+}
+
+pub(super) async fn collector(config: &Config) -> Finding {
+    const SUBJECT: &str = "collector";
+    let address = &config.collector;
+    let connected = match endpoint(address) {
+        Ok(endpoint) => endpoint.connect().await.map(drop).map_err(|error| Chain(&error).to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match connected {
+        Ok(()) => Finding::new(Verdict::Ok, SUBJECT, format!("{address} answers")),
+        Err(error) => Finding::new(
+            Verdict::Fail,
+            SUBJECT,
+            format!(
+                "{address}: {error}; start it there with `collector serve`, or set `collector`; until then the spool keeps everything"
+            ),
+        ),
+    }
+}
+
+pub(super) fn throttling() -> Finding {
+    const SUBJECT: &str = "throttling";
+    match Throttling::read() {
+        Throttling::NotARaspberryPi => Finding::new(Verdict::Ok, SUBJECT, "not a Raspberry Pi, nothing to ask"),
+        Throttling::Unknown => Finding::new(
+            Verdict::Warn,
+            SUBJECT,
+            "the firmware could not be asked: install vcgencmd (package raspi-utils) and add the user to the group video",
+        ),
+        Throttling::Bits(0) => Finding::new(Verdict::Ok, SUBJECT, "none since boot"),
+        Throttling::Bits(bits) => throttled(bits),
+    }
+}
+
+fn throttled(bits: u32) -> Finding {
+    let names = ["undervoltage", "frequency capped", "throttled", "soft temperature limit"];
+    let named = |bits: u32| {
+        let set = names.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| *name);
+        set.collect::<Vec<_>>().join(", ")
+    };
+    let (now, before) = (bits & THROTTLED_NOW, bits >> 16 & THROTTLED_NOW);
+    let advice = "use the official supply and a heat sink";
+    if now != 0 {
+        return Finding::new(Verdict::Fail, "throttling", format!("now: {}; {advice}", named(now)));
+    }
+    Finding::new(Verdict::Warn, "throttling", format!("since boot: {}; {advice}", named(before)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(state_dir: &std::path::Path) -> Config {
+        let environment = Environment { state_directory: Some(state_dir.to_owned()), ..Environment::default() };
+        Config::load(None, &environment).expect("defaults")
+    }
+
+    #[test]
+    fn what_the_firmware_says_is_named() {
+        assert_eq!(throttled(0x5_0005).detail, "now: undervoltage, throttled; use the official supply and a heat sink");
+        let before = throttled(0x1_0000);
+        assert_eq!(before.verdict, Verdict::Warn);
+        assert!(before.detail.starts_with("since boot: undervoltage"), "{}", before.detail);
+    }
+
+    #[test]
+    fn an_emulated_sensor_gives_readings() {
+        let findings = sensor(&SensorConfig::emulator("rail".parse().expect("a name"), 1));
+        assert_ne!(findings[0].verdict, Verdict::Fail, "{}", findings[0]);
+        assert!(findings[0].detail.contains("ina219-emulator"), "{}", findings[0]);
+    }
+
+    #[test]
+    fn a_missing_bus_fails_with_advice() {
+        let text = "source = 'ina219'\nname = 'rail'\nshunt_ohms = 0.1\nbus = '/dev/i2c-not-there'";
+        let findings = sensor(&toml::from_str(text).expect("a sensor"));
+        assert_eq!(findings[0].verdict, Verdict::Fail);
+        assert!(findings[0].detail.contains("enable I2C"), "{}", findings[0]);
+    }
+
+    #[test]
+    fn a_spool_that_an_agent_uses_is_fine_and_one_that_is_a_file_is_not() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = config(dir.path());
+        assert_eq!(spool(&config).verdict, Verdict::Ok);
+        let running = Spool::open(&dir.path().join("spool"), &config.spool).expect("opens");
+        let finding = spool(&config);
+        assert_eq!(finding.verdict, Verdict::Ok);
+        assert!(finding.detail.contains("running agent"), "{finding}");
+        drop(running);
+        std::fs::remove_dir_all(dir.path().join("spool")).expect("removed");
+        std::fs::write(dir.path().join("spool"), "").expect("written");
+        assert_eq!(spool(&config).verdict, Verdict::Fail);
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_is_not_there_fails_with_advice() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("bound"));
+        drop(listener);
+        let finding = collector(&Config { collector: address.clone(), ..config(dir.path()) }).await;
+        assert_eq!(finding.verdict, Verdict::Fail);
+        assert!(finding.detail.contains(&address) && finding.detail.contains("collector serve"), "{finding}");
+    }
+}
