@@ -1,5 +1,6 @@
 //! Binary: parses arguments, reads the surroundings, starts logging, and ends with an exit code.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,7 +47,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Words go to standard error: standard output is for data. RUST_LOG decides what is said.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let is_terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
     match execute(arguments) {
         Ok(code) => code,
         Err(error) => {

@@ -19,7 +19,7 @@ use crate::inference::release;
 use crate::link::artifacts::Artifacts;
 use crate::link::{Identity, Link, endpoint};
 use crate::machine;
-use crate::sampler::{Sampler, SamplerConfig, Scheduling};
+use crate::sampler::{Sampler, SamplerConfig};
 use crate::sensor;
 use crate::spool::{Spool, SpoolBroken};
 use crate::trial::desk::desk;
@@ -133,8 +133,7 @@ fn sample(config: &Config, spool: &Spool, boot: BootId, running: &mut Running) -
         let batcher = Batcher::new(sampler.readings(), spool.clone(), boot, channel.clone());
         let measured = Measured { channel, spooled: batcher.spooled(), load: built.load };
         running.tasks.batchers.spawn(batcher.run(running.stop_batchers.clone()));
-        let is_real_time = sampler.scheduling() == Some(Scheduling::RealTime);
-        tracing::info!(channel = %sensor.name(), source = measured.channel.source, is_real_time, "sampling");
+        tracing::info!(channel = %sensor.name(), source = measured.channel.source, "sampling");
         all.push(Sampled { sampler, measured });
     }
     Ok(all)

@@ -30,7 +30,7 @@ pub enum ConfigError {
         problem: String,
     },
     /// The collector's address on the command line is none.
-    #[error("--collector: {0}")]
+    #[error("failed to take --collector")]
     Collector(#[source] AddressError),
     /// There is no such sensor.
     #[error(
