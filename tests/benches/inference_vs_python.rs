@@ -18,10 +18,11 @@ use tinywatt_agent::inference::worker::{LoadRequest, Worker, serve};
 use tinywatt_proto::inputs::{Encoding, InputSet};
 
 /// Rounds of each side. Odd, so that the median is one of them.
-const ROUND_COUNT: usize = 9;
+const ROUND_COUNT: usize = 45;
 
-/// Length of a round: thousands of inferences, and short enough that both sides see the same load of the machine.
-const ROUND: Duration = Duration::from_millis(500);
+/// Length of a round: hundreds of inferences of the largest model, and short enough that both sides see the same load of
+/// the machine.
+const ROUND: Duration = Duration::from_millis(100);
 
 /// Most that ours may take, in Python's medians.
 const RATIO_MAX: f64 = 1.0;
@@ -112,7 +113,7 @@ async fn compare(case: &Case, python: &Path, folder: &Path) -> Result<(f64, f64)
     let (mut worker, _) = Worker::start(&std::env::current_exe()?, request).await?;
     let mut official = Official::start(python, &case.model)?;
     worker.warm_up(100).await?;
-    official.median_ns(ROUND / 5)?;
+    official.median_ns(ROUND)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..ROUND_COUNT {
         // Who begins changes, so that neither always runs on the processor that the other has warmed.

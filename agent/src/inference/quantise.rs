@@ -31,6 +31,9 @@ pub enum QuantiseError {
 pub enum Quantiser {
     /// Hands bytes on.
     Same,
+    /// Adds a number to each byte, wrapping: what the table comes to when input and tensor have the same step, as images
+    /// mostly do (pixel - 128). Unlike a table it is done for many bytes at once.
+    Shift(u8),
     /// One byte out for each byte in.
     Bytes(Box<[u8; 256]>),
     /// One float32 out for each byte in, in the machine's order.
@@ -55,13 +58,20 @@ impl Quantiser {
             return Ok(Self::Floats(Box::new(table(|byte| real(byte).to_ne_bytes()))));
         }
         let quantisation = tensor.quantisation.ok_or(QuantiseError::NoScale("input"))?;
-        Ok(Self::Bytes(Box::new(table(|byte| quantise(real(byte), quantisation, tensor.element)))))
+        let table: [u8; 256] = table(|byte| quantise(real(byte), quantisation, tensor.element));
+        let is_shift = (0..=u8::MAX).zip(table).all(|(byte, entry)| entry == byte.wrapping_add(table[0]));
+        Ok(if is_shift { Self::Shift(table[0]) } else { Self::Bytes(Box::new(table)) })
     }
 
     /// Writes one input; `target` has as many elements as `input` has bytes.
     pub fn apply(&self, input: &[u8], target: &mut [u8]) {
         match self {
             Self::Same => target.copy_from_slice(input),
+            Self::Shift(shift) => {
+                for (target, &byte) in target.iter_mut().zip(input) {
+                    *target = byte.wrapping_add(*shift);
+                }
+            }
             Self::Bytes(table) => {
                 for (target, &byte) in target.iter_mut().zip(input) {
                     *target = table[usize::from(byte)];
@@ -182,6 +192,15 @@ mod tests {
     fn pixels_of_an_int8_image_model_are_pixel_minus_128() {
         let model = tensor(Element::Int8, 1.0, -128);
         assert_eq!(plain(&model, 1.0, 0.0, &[0, 1, 127, 255]), [0x80, 0x81, 0xff, 0x7f]);
+        let quantiser = Quantiser::new(Encoding::Plain, 1.0, 0.0, &model).expect("fits");
+        assert!(matches!(quantiser, Quantiser::Shift(0x80)), "{quantiser:?}");
+    }
+
+    #[test]
+    fn a_shift_that_would_wrap_where_values_are_clamped_is_a_table() {
+        let quantiser = Quantiser::new(Encoding::Plain, 1.0, 0.0, &tensor(Element::Int8, 1.0, 0)).expect("fits");
+        assert!(matches!(quantiser, Quantiser::Bytes(_)), "{quantiser:?}");
+        assert_eq!(plain(&tensor(Element::Int8, 1.0, 0), 1.0, 0.0, &[0, 127, 128, 255]), [0, 127, 127, 127]);
     }
 
     #[test]

@@ -13,4 +13,4 @@ mod session;
 
 pub use client::{Active, Evaluation, LoadRequest, Loaded, Memory, Worker};
 pub use error::WorkerError;
-pub use serve::serve;
+pub use serve::{ServeError, serve};
