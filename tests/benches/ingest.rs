@@ -12,14 +12,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
 use rustix::time::{ClockId, clock_gettime};
+use tinywatt_agent::clock::{Clock, Virtual};
+use tinywatt_agent::sensor::{self, Poll, SensorConfig};
 use tinywatt_collector::ingest::OUTCOME_QUEUE_COUNT;
 use tinywatt_collector::service::node::Node;
 use tinywatt_collector::service::telemetry::Telemetry;
 use tinywatt_collector::store::Store;
 use tinywatt_proto::columns::Encoder;
 use tinywatt_proto::ids::{BootId, NodeId};
-use tinywatt_proto::sample::{Flags, Reading};
-use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::deliver_request::Item;
 use tinywatt_proto::v1::node_service_client::NodeServiceClient;
@@ -35,8 +35,8 @@ use tonic::transport::{Channel, Server};
 /// Agents of the budget's scenario, one channel each.
 const NODE_COUNT: u8 = 20;
 
-/// An INA219 with 12 bits on both inputs: 1.24 kHz.
-const PERIOD_NS: u64 = 806_400;
+/// An INA219 with 12 bits for the shunt and 11 for the bus: 532 µs and 284 µs, 1.23 kHz.
+const PERIOD_NS: u64 = 816_000;
 
 /// 250 ms.
 const BATCH_READING_COUNT: u64 = 310;
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 }
 
 async fn report() -> Result<()> {
-    let patterns = patterns();
+    let patterns = patterns()?;
     println!("{:<62} {:>10} {:>10}", "", "measured", "budget");
     let columns: usize = patterns.iter().map(|batch| batch.columns.len()).sum();
     let wire: usize = patterns.iter().map(|batch| request(2, 0, batch.clone()).encoded_len() + FRAMING_BYTES).sum();
@@ -108,54 +108,44 @@ fn line(name: &str, measured: f64, budget: Option<f64>, unit: &str) {
 
 // === Readings ===
 
-/// SplitMix64: readings are the same in every run.
-struct Noise(u64);
+/// Largest delay of a look at the chip, ns: ± 30 µs around the middle.
+const JITTER_NS: u64 = 60_000;
 
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Uniform in `-limit ..= limit`.
-    fn within(&mut self, limit: i64) -> i64 {
-        let width = limit.unsigned_abs() * 2 + 1;
-        i64::try_from(self.next() % width).expect("limits are small") - limit
-    }
-}
-
-/// Batches of one channel: a load that wanders, a few codes of noise, and sampling that jitters by ± 30 µs.
-fn patterns() -> Vec<v1::SampleBatch> {
-    let mut noise = Noise(1);
+/// Batches of an emulated INA219 under the agent's own driver: an idle load, the chip's noise, and a thread that looks
+/// late by up to [`JITTER_NS`]. The delays are the same in every run.
+fn patterns() -> Result<Vec<v1::SampleBatch>> {
+    let clock = Virtual::default();
+    let config: SensorConfig = serde_json::from_str(r#"{"source": "ina219-emulator", "name": "rail"}"#)?;
+    let mut sensor = sensor::build(&config, clock.clone())?.sensor;
     let mut encoder = Encoder::default();
-    let mut level = 2_000i64;
     let mut batches = Vec::new();
-    for index in 0..PATTERN_COUNT * BATCH_READING_COUNT {
-        level = (level + noise.within(3)).clamp(500, 8_000);
-        let jitter_ns = noise.within(30_000).unsigned_abs() + 30_000 * (noise.next() % 2);
-        let reading = Reading {
-            at: MonoNs((index + 1) * PERIOD_NS + jitter_ns),
-            // The sum of three is near enough to the converter's bell curve: about 4 codes of deviation.
-            first: level + noise.within(4) + noise.within(4) + noise.within(4),
-            second: 1_250 - level / 400 + noise.within(1),
-            flags: Flags::NONE,
+    let mut state = 1u64;
+    while batches.len() as u64 != PATTERN_COUNT {
+        let look_again = match sensor.poll() {
+            Poll::Reading { reading, look_again, .. } => {
+                encoder.push(&reading, 1_000, true);
+                if encoder.reading_count() as u64 == BATCH_READING_COUNT {
+                    batches.extend(encoder.finish(0, Vec::new()));
+                }
+                look_again
+            }
+            Poll::NotReady { look_again } => look_again,
+            Poll::Failed { reason, .. } => bail!("the emulated chip failed: {reason:?}"),
+            Poll::End => bail!("the emulated chip ended"),
         };
-        encoder.push(&reading, 1_000, true);
-        if (index + 1) % BATCH_READING_COUNT == 0 {
-            batches.extend(encoder.finish(0, Vec::new()));
-        }
+        // Constants of Knuth's MMIX generator; its high bits are random enough for delays.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        clock.sleep_until(look_again);
+        clock.advance(Duration::from_nanos((state >> 33) % JITTER_NS));
     }
-    batches
+    Ok(batches)
 }
 
 /// The batch with this sequence: a pattern, moved in time.
 fn batch(patterns: &[v1::SampleBatch], sequence: u64) -> v1::SampleBatch {
     let index = usize::try_from(sequence % PATTERN_COUNT).expect("there are few patterns");
-    let later_ns = sequence / PATTERN_COUNT * PATTERN_COUNT * BATCH_NS;
     let pattern = &patterns[index];
+    let later_ns = sequence / PATTERN_COUNT * patterns.last().map_or(0, |last| last.last_mono_ns);
     v1::SampleBatch {
         first_mono_ns: pattern.first_mono_ns + later_ns,
         last_mono_ns: pattern.last_mono_ns + later_ns,
@@ -288,7 +278,7 @@ fn batch_count(live: bool) -> u64 {
 
 async fn report_restart() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let patterns = patterns();
+    let patterns = patterns()?;
     let file = folder.path().join("tinywatt.db");
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let store = Store::open(folder.path())?;
@@ -308,7 +298,7 @@ async fn report_restart() -> Result<()> {
 // === The child: agents ===
 
 async fn run_agents(address: &str, live: bool) -> Result<()> {
-    let patterns: std::sync::Arc<[v1::SampleBatch]> = patterns().into();
+    let patterns: std::sync::Arc<[v1::SampleBatch]> = patterns()?.into();
     let mut agents = tokio::task::JoinSet::new();
     for node in 0..NODE_COUNT {
         agents.spawn(run_agent(format!("http://{address}"), node, patterns.clone(), live));
