@@ -6,9 +6,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tinywatt_agent::command;
-use tinywatt_agent::config::{Config, Environment, Overrides};
+use tinywatt_agent::config::{Config, ConfigError, Environment, Overrides};
 use tinywatt_agent::inference::locate::Surroundings;
 use tracing_subscriber::EnvFilter;
+
+/// Exit code for wrong usage, as clap has it.
+const USAGE: u8 = 2;
 
 /// Measures: samples power sensors, runs inference, spools and delivers both.
 #[derive(Debug, Parser)]
@@ -53,7 +56,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            // A wrong configuration is wrong usage, like a wrong argument.
+            if error.is::<ConfigError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

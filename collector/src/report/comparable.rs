@@ -25,7 +25,7 @@ pub(super) fn notes(rows: &[Row]) -> Vec<String> {
         let alike: Vec<_> = measured.iter().copied().filter(|(row, _)| row.kind == Some(kind)).collect();
         notes.extend(difference("sensors", &alike, |_, energy| energy.sensors.join(" and ")));
         notes.extend(difference("sample rates", &alike, |_, energy| {
-            energy.sample_rates_hz.iter().map(|rate| format!("{rate} Hz")).collect::<Vec<_>>().join(" and ")
+            energy.sample_rates_hz.iter().map(|rate| format!("{rate:.0} Hz")).collect::<Vec<_>>().join(" and ")
         }));
         notes.extend(window_note(&alike));
         let executed: Vec<_> = alike.into_iter().filter(|(row, _)| !row.runtimes.is_empty()).collect();

@@ -166,7 +166,7 @@ fn evidence(report: &Report) -> TextTable {
     table.words("node", rows.iter().map(|row| row.node.clone()));
     table.words("kind", rows.iter().map(kind_cell));
     table.words("sensor", rows.iter().map(energy(|energy| energy.sensors.join(", "))));
-    let rates = |energy: &Energy| energy.sample_rates_hz.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");
+    let rates = |energy: &Energy| energy.sample_rates_hz.iter().map(|rate| format!("{rate:.0}")).collect::<Vec<_>>().join(", ");
     table.figures("rate\n(Hz)".to_owned(), rows.iter().map(energy(rates)));
     table.figures("window\n(s)".to_owned(), rows.iter().map(energy(window_cell)));
     table.figures("inferences".to_owned(), rows.iter().map(energy(|energy| energy.inference_count.to_string())));

@@ -102,10 +102,14 @@ pub(super) fn clock() -> Finding {
 
 pub(super) fn runtime(config: &Config, surroundings: &Surroundings) -> Finding {
     const SUBJECT: &str = "LiteRT";
-    // Without it the node still measures and replays.
-    let library = match surroundings.find_library(config.inference.litert_library.as_deref()) {
+    let named = config.inference.litert_library.as_deref();
+    let library = match surroundings.find_library(named) {
         Ok(library) => library,
-        Err(error) => return Finding::new(Verdict::Warn, SUBJECT, Chain(&error).to_string()),
+        Err(error) => {
+            // Without any library the node still measures and replays; one that was asked for must be there.
+            let verdict = if named.is_some() { Verdict::Fail } else { Verdict::Warn };
+            return Finding::new(verdict, SUBJECT, Chain(&error).to_string());
+        }
     };
     match release::check(&library) {
         Ok(build) => {
