@@ -196,7 +196,7 @@ impl Collector {
     pub fn wait_for_node(&self, node: &str) -> Result<()> {
         wait_for("the node connects", Duration::from_secs(20), || {
             let nodes = self.text(&["nodes"]).ok()?;
-            nodes.lines().any(|line| line.contains(node) && line.contains("connected")).then_some(())
+            nodes.lines().any(|line| line.contains(node)).then_some(())
         })
     }
 }

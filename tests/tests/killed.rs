@@ -96,7 +96,7 @@ fn check_store(folder: &Path) -> Result<()> {
 
 /// What the spool still holds.
 fn spooled(folder: &Path) -> Result<i64> {
-    let file = folder.join("bench/state/spool.db");
+    let file = folder.join("bench/state/spool/spool.db");
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     Ok(connection.query_row("SELECT count(*) FROM record", [], |row| row.get(0))?)
 }
