@@ -232,8 +232,6 @@ struct Opened {
 /// Opens the file, and makes it when it is empty.
 fn connect(file: &Path) -> rusqlite::Result<Opened> {
     let connection = Connection::open(file)?;
-    // Nobody else uses the file, so the index of the log can live in this process's memory instead of a third file.
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;

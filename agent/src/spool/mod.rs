@@ -7,9 +7,8 @@
 //! loses nothing that was appended. `synchronous=NORMAL` rather than `FULL`: `FULL` would sync the card four times a
 //! second and channel, and each sync of an SD card costs tens of milliseconds and wear. What it would save is small:
 //! everything acknowledged is safe at the collector anyway, the file cannot be corrupted by a power cut in either
-//! mode, and a short [checkpoint interval](file::CHECKPOINT_PAGES) keeps what a cut can take from the *unacknowledged*
-//! tail to a few seconds. Nothing a cut takes leaves a hole: it takes the end of a boot id, and the next start has
-//! another one.
+//! mode, and a short checkpoint interval keeps what a cut can take from the *unacknowledged* tail to a few seconds.
+//! Nothing a cut takes leaves a hole: it takes the end of a boot id, and the next start has another one.
 
 mod config;
 mod error;
