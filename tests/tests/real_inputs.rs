@@ -156,7 +156,9 @@ fn recorded_energy_traces_give_their_published_figures() -> Result<()> {
         let published = std::fs::read_to_string(data.join(format!("energy-traces/{trace}.txt")))?;
         let row = row(&report, &format!("trace-{index}"))?;
         assert_eq!(row["kind"], "measured_elsewhere");
-        let windows = row["recording"]["windows"].as_array().context("windows")?;
+        let recordings = report["recordings"].as_array().context("recordings")?;
+        let recording = recordings.iter().find(|recording| recording["treatment"] == row["treatment"]);
+        let windows = recording.context("recording")?["windows"].as_array().context("windows")?;
         let figures = |name: &str| -> Vec<String> {
             published
                 .lines()

@@ -37,7 +37,9 @@ pub enum Place {
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
     /// A place was named, and nothing is there. Another library would not be the one that was asked for.
-    #[error("no LiteRT library at {path}, which {place} names: correct it, or remove it to use the one that `agent runtime install` installs")]
+    #[error(
+        "no LiteRT library at {path}, which {place} names: correct it, or remove it to use the one that `agent runtime install` installs"
+    )]
     Named {
         /// Who named it.
         place: Place,

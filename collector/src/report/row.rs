@@ -11,7 +11,7 @@ pub(super) fn filled(row: Row, replicates: &[Counted<'_>], is_recording: bool) -
     let inferences: Vec<&InferenceResult> =
         replicates.iter().filter_map(|counted| counted.measurement.inference.as_ref()).collect();
     let quality = quality(&inferences);
-    let energy = energy(replicates, quality.map(|quality| quality.scores.accuracy), is_recording);
+    let energy = energy(replicates, quality.as_ref().map(|quality| quality.scores.accuracy), is_recording);
     let latency = latency::pooled(inferences.iter().map(|inference| inference.latency_histogram.as_str()));
     let mut notes = Vec::new();
     if replicates.len() == 1 && !is_recording {
@@ -20,7 +20,7 @@ pub(super) fn filled(row: Row, replicates: &[Counted<'_>], is_recording: bool) -
     if is_recording && replicates.iter().any(|replicate| !plays_alike(*replicate, replicates[0])) {
         notes.push("replays of one recording differ: suspect the replay, or a changed file".to_owned());
     }
-    if quality.is_some_and(|quality| quality.outputs_equal == Some(false)) {
+    if quality.as_ref().is_some_and(|quality| quality.outputs_equal == Some(false)) {
         notes.push("outputs differ between replicates: scores are those of the first valid one".to_owned());
     }
     if quality.is_none() && !inferences.is_empty() {
@@ -73,6 +73,8 @@ fn quality(inferences: &[&InferenceResult]) -> Option<Quality> {
         scores: scores(&first.confusion)?,
         input_count: first.confusion.iter().flatten().sum(),
         outputs_equal: (inferences.len() > 1).then(|| inferences.iter().filter(equal).count() == inferences.len()),
+        outputs_sha256: first.outputs_sha256.clone(),
+        confusion: first.confusion.clone(),
     })
 }
 

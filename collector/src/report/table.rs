@@ -107,7 +107,7 @@ pub struct Counts {
 }
 
 /// How well a model classifies.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Quality {
     /// Scores.
     #[serde(flatten)]
@@ -116,6 +116,10 @@ pub struct Quality {
     pub input_count: u64,
     /// Whether all valid replicates gave the same outputs, bit for bit; absent for a single one.
     pub outputs_equal: Option<bool>,
+    /// SHA-256 over the output tensor's bytes of every input, in their order; of the first valid replicate.
+    pub outputs_sha256: String,
+    /// Row = label, column = prediction, of the first valid replicate: `[label][prediction]`.
+    pub confusion: Vec<Vec<u64>>,
 }
 
 /// Resident memory of the worker process.

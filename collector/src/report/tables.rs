@@ -80,12 +80,15 @@ fn quality(report: &Report) -> TextTable {
         let cell = |row: &&Row| score(row).map_or_else(|| ABSENT.to_owned(), |score| format!("{score:.4}"));
         table.figures(head.to_owned(), rows.iter().map(cell));
     };
-    score("accuracy", |row| Some(row.quality?.scores.accuracy));
-    score("macro\nprecision", |row| Some(row.quality?.scores.precision_macro));
-    score("macro\nrecall", |row| Some(row.quality?.scores.recall_macro));
-    score("macro\nF1", |row| Some(row.quality?.scores.f1_macro));
-    table.figures("inputs".to_owned(), rows.iter().map(|row| count(row.quality.map(|quality| quality.input_count))));
-    let outputs = |row: &&Row| match row.quality.and_then(|quality| quality.outputs_equal) {
+    score("accuracy", |row| Some(row.quality.as_ref()?.scores.accuracy));
+    score("macro\nprecision", |row| Some(row.quality.as_ref()?.scores.precision_macro));
+    score("macro\nrecall", |row| Some(row.quality.as_ref()?.scores.recall_macro));
+    score("macro\nF1", |row| Some(row.quality.as_ref()?.scores.f1_macro));
+    table.figures(
+        "inputs".to_owned(),
+        rows.iter().map(|row| count(row.quality.as_ref().map(|quality| quality.input_count))),
+    );
+    let outputs = |row: &&Row| match row.quality.as_ref().and_then(|quality| quality.outputs_equal) {
         Some(true) => "equal".to_owned(),
         Some(false) => "DIFFER".to_owned(),
         None => ABSENT.to_owned(),
@@ -166,7 +169,8 @@ fn evidence(report: &Report) -> TextTable {
     table.words("node", rows.iter().map(|row| row.node.clone()));
     table.words("kind", rows.iter().map(kind_cell));
     table.words("sensor", rows.iter().map(energy(|energy| energy.sensors.join(", "))));
-    let rates = |energy: &Energy| energy.sample_rates_hz.iter().map(|rate| format!("{rate:.0}")).collect::<Vec<_>>().join(", ");
+    let rates =
+        |energy: &Energy| energy.sample_rates_hz.iter().map(|rate| format!("{rate:.0}")).collect::<Vec<_>>().join(", ");
     table.figures("rate\n(Hz)".to_owned(), rows.iter().map(energy(rates)));
     table.figures("window\n(s)".to_owned(), rows.iter().map(energy(window_cell)));
     table.figures("inferences".to_owned(), rows.iter().map(energy(|energy| energy.inference_count.to_string())));

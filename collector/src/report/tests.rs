@@ -141,7 +141,7 @@ fn a_model_that_is_never_right_has_no_price_of_a_right_answer() {
     }
     let report = values(&run_of(attempts));
     let row = row(&report.rows, "float32", "demo-a");
-    assert_eq!(row.quality.unwrap().scores.accuracy.to_string(), "0");
+    assert_eq!(row.quality.as_ref().unwrap().scores.accuracy.to_string(), "0");
     assert_eq!(row.energy.as_ref().unwrap().joules_per_correct_inference, None);
 }
 
@@ -149,10 +149,10 @@ fn a_model_that_is_never_right_has_no_price_of_a_right_answer() {
 fn differing_outputs_are_flagged() {
     let report = values(&simulated());
     let dynamic = row(&report.rows, "dynamic-range", "demo-a");
-    assert_eq!(dynamic.quality.unwrap().outputs_equal, Some(false));
+    assert_eq!(dynamic.quality.as_ref().unwrap().outputs_equal, Some(false));
     assert!(dynamic.notes.iter().any(|note| note.contains("outputs differ")));
-    assert_eq!(row(&report.rows, "float32", "demo-a").quality.unwrap().outputs_equal, Some(true));
-    assert_eq!(row(&report.rows, "float32", "demo-b").quality.unwrap().outputs_equal, None);
+    assert_eq!(row(&report.rows, "float32", "demo-a").quality.as_ref().unwrap().outputs_equal, Some(true));
+    assert_eq!(row(&report.rows, "float32", "demo-b").quality.as_ref().unwrap().outputs_equal, None);
 }
 
 /// The published text of NUCLEO-L4R5ZI's image classification, line by line.
