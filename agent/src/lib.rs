@@ -4,7 +4,6 @@
 //! putting the phases of one assignment in order.
 
 pub mod batch;
-pub mod chain;
 pub mod clock;
 pub mod command;
 pub mod config;

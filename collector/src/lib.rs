@@ -10,7 +10,6 @@ pub mod command;
 pub mod dataset;
 pub mod experiment;
 pub mod export;
-pub mod hex;
 pub mod ingest;
 pub mod report;
 pub mod result;
@@ -20,3 +19,5 @@ pub mod service;
 pub mod statistics;
 pub mod store;
 pub mod tflite;
+
+use tinywatt_proto::hex;

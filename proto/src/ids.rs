@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::v1;
+use crate::{hex, v1};
 
 /// A name was refused.
 #[derive(Debug, thiserror::Error)]
@@ -128,22 +128,14 @@ impl Sha256 {
 /// Prints 64 lower-case hexadecimal digits.
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
 impl FromStr for Sha256 {
     type Err = ParseSha256Error;
     fn from_str(text: &str) -> Result<Self, ParseSha256Error> {
-        let mut bytes = [0u8; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(ParseSha256Error);
-        }
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| ParseSha256Error)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| ParseSha256Error)?;
-        }
-        Ok(Self(bytes))
+        hex::decode(text).and_then(|bytes| Self::from_bytes(&bytes)).ok_or(ParseSha256Error)
     }
 }
 
@@ -200,6 +192,8 @@ mod tests {
     fn a_sha256_survives_text() {
         let sha256 = Sha256::of(b"tinywatt");
         assert_eq!(sha256.to_string().parse::<Sha256>().expect("own text"), sha256);
-        assert!("12".parse::<Sha256>().is_err());
+        for bad in ["12", &"+a".repeat(32)] {
+            assert!(bad.parse::<Sha256>().is_err(), "{bad}");
+        }
     }
 }

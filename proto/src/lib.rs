@@ -2,7 +2,9 @@
 //!
 //! Everything here is a value. This crate does no I/O, reads no clock and knows neither agent nor collector.
 
+pub mod chain;
 pub mod columns;
+pub mod hex;
 pub mod ids;
 pub mod inputs;
 pub mod sample;

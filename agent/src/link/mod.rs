@@ -22,13 +22,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::spool::{Spool, SpoolBroken};
 use crate::trial::desk::Counter;
 pub use endpoint::{AddressError, endpoint};
 use error::LinkError;
 use session::Session;
+use tinywatt_proto::chain::Chain;
 
 /// Connecting (5 s at most), registering and opening two streams are one small row at the collector; what takes longer
 /// than this is not going to come.

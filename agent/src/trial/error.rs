@@ -3,11 +3,11 @@
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::FailureReason;
 
-use crate::chain::Chain;
 use crate::inference::worker::WorkerError;
 use crate::link::artifacts::ArtifactError;
 use crate::sensor::replay::TraceError;
 use crate::spool::SpoolBroken;
+use tinywatt_proto::chain::Chain;
 
 /// An assignment failed.
 #[derive(Debug, thiserror::Error)]

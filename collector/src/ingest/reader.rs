@@ -1,5 +1,6 @@
 //! Reads one stream: who is speaking, then probes and records.
 
+use tinywatt_proto::chain::Chain;
 use tinywatt_proto::ids::{BootId, NodeId};
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::deliver_request::Item;
@@ -8,7 +9,7 @@ use tokio_stream::{Stream, StreamExt};
 use tracing::{debug, warn};
 
 use super::{Answers, DeliverError, Ingest, RECORD_QUEUE_COUNT, committer};
-use crate::{clock, store};
+use crate::clock;
 
 /// Reads until the node leaves, errs, or the collector stops; returns after everything received is committed.
 pub(super) async fn read<S, E>(ingest: &Ingest, mut requests: S, answers: &Answers) -> Result<(), DeliverError>
@@ -25,7 +26,7 @@ where
     // The queue is closed now, so the committer ends with what is in it.
     let committing = committing.await;
     if let Err(error) = ingest.store.node_seen(&node, clock::unix_ns()).await {
-        debug!(%node, error = %store::chain(&error), "the end of a stream was not noted");
+        debug!(%node, error = %Chain(&error), "the end of a stream was not noted");
     }
     debug!(%node, "stream of records closed");
     // The store's failure is the reason, if there is one: the reader stops because of it.

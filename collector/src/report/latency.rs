@@ -3,8 +3,7 @@
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use serde::Serialize;
-
-use crate::hex;
+use tinywatt_proto::hex;
 
 /// Latency of one inference: copying in, invoking, reading out.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -1,16 +1,17 @@
 //! What a failed call says to the other side: the code tells a program whether to retry, the message tells a person
 //! what to do.
 
+use tinywatt_proto::chain::Chain;
 use tonic::{Code, Status};
 
 use crate::artifacts::ArtifactError;
 use crate::export::ExportError;
 use crate::ingest::DeliverError;
 use crate::schedule::driver::{Stopped, SubmitError};
-use crate::store::{CommitError, ReadError, RegisterError, chain};
+use crate::store::{CommitError, ReadError, RegisterError};
 
 fn status(code: Code, error: &dyn std::error::Error) -> Status {
-    Status::new(code, chain(error).to_string())
+    Status::new(code, Chain(error).to_string())
 }
 
 impl From<RegisterError> for Status {
@@ -84,6 +85,6 @@ impl From<SubmitError> for Status {
 
 /// The collector's own trouble, which its log should show, too.
 fn internal(error: &dyn std::error::Error) -> Status {
-    tracing::error!(error = %chain(error), "request failed");
+    tracing::error!(error = %Chain(error), "request failed");
     status(Code::Internal, error)
 }

@@ -17,7 +17,6 @@ mod session;
 mod sql;
 mod writer;
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -86,25 +85,9 @@ impl Store {
     }
 }
 
-/// Prints an error with all its causes, for logs and for answers to other programs.
-pub(crate) fn chain<'a>(error: &'a (dyn std::error::Error + 'a)) -> impl fmt::Display + 'a {
-    struct Chain<'a>(&'a (dyn std::error::Error + 'a));
-    impl fmt::Display for Chain<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{}", self.0)?;
-            let mut source = self.0.source();
-            while let Some(cause) = source {
-                write!(f, ": {cause}")?;
-                source = cause.source();
-            }
-            Ok(())
-        }
-    }
-    Chain(error)
-}
-
 #[cfg(test)]
 mod tests {
+    use tinywatt_proto::chain::Chain;
     use tinywatt_proto::ids::{BootId, NodeId};
     use tinywatt_proto::v1;
 
@@ -126,7 +109,7 @@ mod tests {
 
     fn refusal(folder: &Path) -> String {
         let error = Store::open(folder).expect_err("must be refused");
-        chain(&error).to_string()
+        Chain(&error).to_string()
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tinywatt_proto::chain::Chain;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{debug, error};
 
@@ -169,7 +170,7 @@ async fn write_until_closed(
         match &committed {
             Ok(()) => debug!(job_count, "group committed"),
             Err(cause) if poison.is_none() => {
-                error!(job_count, error = %crate::store::chain(cause), "the store stopped accepting");
+                error!(job_count, error = %Chain(cause), "the store stopped accepting");
                 poison = Some(cause.clone());
             }
             Err(_) => {}
@@ -208,7 +209,7 @@ mod tests {
         };
         let error = blob(1 << 20).await.unwrap_err();
         assert!(matches!(error, WriteError::Poisoned { .. }));
-        let message = crate::store::chain(&error).to_string();
+        let message = Chain(&error).to_string();
         assert!(message.contains("free space") && message.contains("full"), "{message}");
         blob(0).await.expect_err("poisoned, though this one would fit");
         store.commit_records(node, Vec::new()).await.expect_err("poisoned for everybody");

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::chain::Chain;
 use crate::clock::{Clock as _, Monotonic};
 use crate::config::{Config, Environment};
 use crate::inference::locate::Surroundings;
@@ -12,6 +11,7 @@ use crate::sampler::{Event, Sampler, SamplerConfig, Scheduling};
 use crate::sensor::{self, SensorConfig};
 use crate::spool::{OpenError, Spool};
 use crate::throttle::Throttling;
+use tinywatt_proto::chain::Chain;
 
 use super::{Finding, Verdict};
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use tinywatt_proto::hex;
 use tinywatt_proto::ids::Sha256;
 use tinywatt_proto::time::{Window, nanoseconds};
 use tinywatt_proto::v1;
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::error::WorkerError;
-use super::message::{LINE_BYTES_MAX, Load, Request, Response, Span, from_hex};
+use super::message::{LINE_BYTES_MAX, Load, Request, Response, Span};
 
 /// How long loading may take. The largest models that fit a Pi (hundreds of MB) read in seconds from a slow card.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
@@ -193,7 +194,7 @@ impl Worker {
         let request = Request::RunFor { duration_ns: nanoseconds(duration) };
         match self.ask(DOING, &request, duration.saturating_add(SILENCE_LIMIT), |_| ()).await? {
             Response::Ran { window, inference_count, beyond_histogram_count, latency_histogram } => {
-                let histogram = from_hex(&latency_histogram);
+                let histogram = hex::decode(&latency_histogram);
                 let latency_histogram = histogram.ok_or_else(|| self.garbled(DOING, "a histogram without digits"))?;
                 let window = self.window(DOING, window)?;
                 Ok(Active { window, inference_count, beyond_histogram_count, latency_histogram })

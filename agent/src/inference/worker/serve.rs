@@ -6,9 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tinywatt_proto::hex;
+
 use super::error::Fault;
 use super::memory;
-use super::message::{LINE_BYTES_MAX, Request, Response, Span, to_hex};
+use super::message::{LINE_BYTES_MAX, Request, Response, Span};
 use super::session::{Session, SessionError};
 use crate::inference::locate::Surroundings;
 use crate::inference::release;
@@ -108,7 +110,7 @@ fn answer(
                 window: Span::between(done.start, done.end),
                 inference_count: done.inference_count,
                 beyond_histogram_count: done.beyond_histogram_count,
-                latency_histogram: to_hex(&done.latency_histogram),
+                latency_histogram: hex::encode(&done.latency_histogram),
             })
         }
         Request::Finish => {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tinywatt_proto::chain::Chain;
 use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
 use tinywatt_proto::v1;
 use tokio::task::{Id, JoinError};
@@ -12,7 +13,7 @@ use crate::assess;
 use crate::clock;
 use crate::result::{InvalidReason, TrialResult};
 use crate::schedule::{Command, Counts, Event, RunEnd};
-use crate::store::{ReadError, RunRow, chain};
+use crate::store::{ReadError, RunRow};
 
 /// How an assessment's task ended.
 type Joined = Result<(Id, (AttemptId, Result<TrialResult, DriverError>)), JoinError>;
@@ -93,7 +94,7 @@ impl Driver {
                         return Err(DriverError::Read(error));
                     }
                     // The store is sound; it is this outcome whose samples cannot be given.
-                    Err(error) => assess::broken(&attempt, planned, "unreadable", &chain(&error).to_string()),
+                    Err(error) => assess::broken(&attempt, planned, "unreadable", &Chain(&error).to_string()),
                 };
                 store.finish_attempt(&attempt, &result).await.map_err(DriverError::Write)?;
                 Ok(result)

@@ -24,3 +24,23 @@ impl fmt::Display for Chain<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{words}")]
+    struct Said {
+        words: &'static str,
+        #[source]
+        source: Option<Box<Said>>,
+    }
+
+    #[test]
+    fn causes_follow_and_none_is_said_twice_in_a_row() {
+        let said = |words, source: Option<Said>| Said { words, source: source.map(Box::new) };
+        let error = said("no report", Some(said("read failed", Some(said("read failed", Some(said("gone", None)))))));
+        assert_eq!(Chain(&error).to_string(), "no report: read failed: gone");
+    }
+}
