@@ -232,13 +232,18 @@ struct Opened {
 /// Opens the file, and makes it when it is empty.
 fn connect(file: &Path) -> rusqlite::Result<Opened> {
     let connection = Connection::open(file)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let table_count: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let mut identity = (number("application_id")?, number("user_version")?);
-    if table_count == 0 && identity == (0, 0) {
+    let is_empty = table_count == 0 && identity == (0, 0);
+    if !is_empty && identity != (APPLICATION_ID, VERSION) {
+        // Refused by the caller. The log's mode would be written into a file that is not ours.
+        return Ok(Opened { connection, identity });
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    if is_empty {
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
         ))?;

@@ -240,8 +240,10 @@ fn a_damaged_file_and_a_foreign_database_are_refused() {
 
     std::fs::remove_file(&file).expect("removed");
     rusqlite::Connection::open(&file).expect("a database").execute_batch("CREATE TABLE a (b)").expect("a table");
+    let foreign = std::fs::read(&file).expect("readable");
     let error = Spool::open(dir.path(), &SpoolConfig::default()).expect_err("no spool");
     assert!(matches!(error, OpenError::Corrupt { source: None, .. }), "{error}");
+    assert!(std::fs::read(&file).expect("readable") == foreign, "another program's file is left alone");
 }
 
 #[test]
