@@ -34,6 +34,10 @@ use tinywatt_proto::chain::Chain;
 /// than this is not going to come.
 const OPEN_LIMIT: Duration = Duration::from_secs(20);
 
+/// Longest silence while an answer is due. The collector commits several times a second; what takes it longer than
+/// this is not waited out but begun anew.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
 /// Who an agent is, as it says to the collector.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -56,6 +60,7 @@ pub struct Link<C> {
     counter: Counter,
     rng: ChaCha8Rng,
     told: Told,
+    answer_limit: Duration,
 }
 
 /// What was said about an outage: each kind of reason once.
@@ -88,6 +93,7 @@ impl<C: Clock> Link<C> {
             counter,
             rng: ChaCha8Rng::from_seed(seed),
             told: Told::default(),
+            answer_limit: ANSWER_LIMIT,
         })
     }
 

@@ -26,10 +26,6 @@ use crate::clock::Clock;
 use crate::spool::{AppendError, Spool};
 use crate::trial::desk::{Counter, Order};
 
-/// Longest silence while an answer is due. The collector commits several times a second; what takes it longer than
-/// this is not waited out but begun anew.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-
 /// How often progress is told, for people who look at a bar.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
 
@@ -125,9 +121,9 @@ impl Session {
         link: &mut Link<C>,
         stop: &CancellationToken,
     ) -> Result<(), LinkError> {
-        let mut stopping = false;
+        let (mut stopping, answer_limit) = (false, link.answer_limit);
         let mut probe = pin!(sleep(Duration::ZERO));
-        let mut silence = pin!(sleep(ANSWER_LIMIT));
+        let mut silence = pin!(sleep(answer_limit));
         let mut progress = tokio::time::interval(PROGRESS_PERIOD);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -143,7 +139,10 @@ impl Session {
                     let item = item.map_err(|status| LinkError::closed("delivery", status))?;
                     let is_probe = matches!(item, deliver_response::Item::Probe(_));
                     self.take(item, at, link).await?;
-                    silence.set(sleep(ANSWER_LIMIT));
+                    // The answer to a probe tells that the network works, and not that records are committed.
+                    if !is_probe || self.in_flight.is_empty() {
+                        silence.set(sleep(answer_limit));
+                    }
                     if is_probe {
                         probe.set(sleep(self.probing.pause()));
                     }
@@ -172,12 +171,12 @@ impl Session {
                     send(&self.deliver, item, "delivery")?;
                 }
                 () = &mut silence, if is_due => {
-                    return Err(LinkError::Silent { seconds: ANSWER_LIMIT.as_secs() });
+                    return Err(LinkError::Silent { seconds: answer_limit.as_secs() });
                 }
             }
             if !is_due {
                 // Nobody owes an answer for the time before something was asked.
-                silence.set(sleep(ANSWER_LIMIT));
+                silence.set(sleep(answer_limit));
             }
         }
     }

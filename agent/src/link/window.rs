@@ -48,7 +48,7 @@ impl InFlight {
 }
 
 /// Probes right after a connect, so that the first trial already has a clock.
-const FAST_COUNT: u32 = 8;
+pub(super) const FAST_COUNT: u32 = 8;
 
 /// Time between those.
 const FAST_PERIOD: Duration = Duration::from_millis(250);

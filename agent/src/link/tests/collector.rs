@@ -28,6 +28,8 @@ pub(super) struct Behaviour {
     /// Breaks each connection after some records, at most so many; some of them are then not acknowledged.
     pub(super) breaks_after_max: Option<u64>,
     pub(super) seed: u64,
+    /// Answers probes, and acknowledges nothing.
+    pub(super) never_acknowledges: bool,
     /// Acknowledges more than it got.
     pub(super) acknowledges_beyond: bool,
     /// Breaks each transfer of an artifact after so many bytes.
@@ -194,6 +196,7 @@ impl v1::telemetry_service_server::TelemetryService for Shared {
                 };
                 let Ok(Some(message)) = arrived else { return };
                 let item = match message.item {
+                    Some(deliver_request::Item::Record(_)) if behaviour.never_acknowledges => None,
                     Some(deliver_request::Item::Record(record)) => {
                         count += 1;
                         let delivery_id = record.delivery_id;

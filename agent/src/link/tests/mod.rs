@@ -16,6 +16,9 @@ use collector::{Behaviour, Collector};
 /// Far longer than anything here takes; only a hang meets it.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Longer than the time between the first probes, and far shorter than all of them take.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+
 struct Node {
     spool: Spool,
     boot: BootId,
@@ -31,6 +34,10 @@ fn marker(mono_ns: u64) -> Fact {
 
 impl Node {
     async fn start(address: &str, fact_count: u64) -> Self {
+        Self::start_with(address, fact_count, super::ANSWER_LIMIT).await
+    }
+
+    async fn start_with(address: &str, fact_count: u64, answer_limit: Duration) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let spool = Spool::open(dir.path(), &SpoolConfig::default()).expect("opens");
         let (earlier, boot) = (BootId::random(), BootId::random());
@@ -43,7 +50,8 @@ impl Node {
         let (counter, bench) = desk();
         let node = "pi".parse().expect("a name");
         let identity = Identity { node, boot, capabilities: v1::Capabilities::default() };
-        let link = Link::new(address, identity, spool.clone(), Virtual::default(), counter).expect("an address");
+        let mut link = Link::new(address, identity, spool.clone(), Virtual::default(), counter).expect("an address");
+        link.answer_limit = answer_limit;
         let stop = CancellationToken::new();
         let running = tokio::spawn(link.run(stop.clone()));
         Self { spool, boot, bench, stop, running, _dir: dir }
@@ -132,6 +140,18 @@ async fn an_acknowledgement_of_what_was_never_sent_deletes_nothing() {
     let node = Node::start(&collector.address(), 4).await;
     timeout(LIMIT, collector.wait_for_connections(2)).await.expect("it breaks off and tries again");
     assert_eq!(markers(&node.spool.read(0, usize::MAX).await.expect("readable").records).len(), 4);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn answered_probes_do_not_stand_for_acknowledgements() {
+    let collector = Collector::start(Behaviour { never_acknowledges: true, ..Behaviour::default() }).await;
+    let node = Node::start_with(&collector.address(), 4, ANSWER_LIMIT).await;
+    timeout(LIMIT, collector.wait_for_connections(2)).await.expect("it breaks off and tries again");
+    let records = node.spool.read(0, usize::MAX).await.expect("readable").records;
+    let probe_count = records.len() - markers(&records).len();
+    assert!((1..window::FAST_COUNT as usize).contains(&probe_count), "{probe_count} probes");
+    assert_eq!(markers(&records).len(), 4);
     node.stop().await;
 }
 
