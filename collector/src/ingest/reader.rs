@@ -75,7 +75,13 @@ where
     E: std::fmt::Display + Send,
 {
     let mut delivered = None;
-    while let Some(request) = next(ingest, requests).await? {
+    loop {
+        let request = tokio::select! {
+            // The committer failed, and has the reason. A node that waits for it sends nothing that would show it here.
+            () = records.closed() => return Ok(()),
+            request = next(ingest, requests) => request?,
+        };
+        let Some(request) = request else { return Ok(()) };
         match request.item.ok_or_else(|| DeliverError::Empty { node: node.clone() })? {
             Item::Hello(_) => return Err(DeliverError::Hello),
             Item::Probe(probe) => {
@@ -95,7 +101,6 @@ where
             }
         }
     }
-    Ok(())
 }
 
 /// The answer's own stamp is taken when it is certain to leave: waiting for a place in the queue is the collector's

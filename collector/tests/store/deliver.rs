@@ -35,7 +35,7 @@ struct Collector {
     outcomes: mpsc::Receiver<OutcomeCommitted>,
     stopping: CancellationToken,
     channel: Channel,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 async fn collector() -> Collector {
@@ -52,7 +52,7 @@ async fn collector() -> Collector {
         .add_service(ArtifactServiceServer::new(artifact::Artifact::new(store.artifacts())));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    Collector { store, outcomes, stopping, channel, _folder: folder }
+    Collector { store, outcomes, stopping, channel, folder }
 }
 
 /// An agent's end of a stream of records.
@@ -203,6 +203,21 @@ async fn a_stream_that_breaks_the_rules_is_ended_with_the_rule() {
     let bad = v1::RegisterRequest { node: "No Name".to_owned(), ..registration() };
     let status = NodeServiceClient::new(collector.channel.clone()).register(bad).await.unwrap_err();
     assert!(status.code() == Code::InvalidArgument && status.message().contains("'No Name'"), "{status}");
+}
+
+#[tokio::test]
+async fn a_failed_commit_ends_the_stream_at_once_with_the_reason() {
+    let collector = collector().await;
+    let mut agent = Agent::registered(&collector).await;
+    // An answer, so that the hello was accepted before the node vanishes from the store.
+    agent.send(Up::Probe(v1::ProbeRequest::default())).await;
+    agent.next().await.unwrap();
+    let database = rusqlite::Connection::open(collector.folder.path().join("tinywatt.db")).unwrap();
+    database.execute("DELETE FROM node", []).unwrap();
+    // The agent has sent all it may and waits: nothing more comes that could show the collector the failure.
+    agent.send(Up::Record(record(1, boot(1), 0, Fact::ChannelOpened(channel(0))))).await;
+    let status = agent.next().await.unwrap_err();
+    assert!(status.code() == Code::FailedPrecondition && status.message().contains("register"), "{status}");
 }
 
 #[tokio::test]
