@@ -12,7 +12,7 @@ use super::keys::{Keys, line};
 use super::problem::{Findings, Located, Place};
 use super::{Design, Windows};
 use crate::dataset::Kind;
-use crate::schedule::{ATTEMPT_COUNT_MAX, TRIAL_COUNT_MAX};
+use crate::schedule::{ATTEMPT_COUNT_MAX, EXPERIMENT_BYTES_MAX, TRIAL_COUNT_MAX};
 
 /// What could be understood. A part that is `None` was refused, and the reason noted.
 pub(super) struct Draft {
@@ -49,8 +49,6 @@ pub(super) struct TraceKeys {
     pub(super) file: Located<String>,
 }
 
-/// What the collector takes: a run is called after its experiment, with a random ending, in at most 64 characters.
-const EXPERIMENT_NAME_BYTES_MAX: usize = 48;
 /// Treatment names stand in tables.
 const TREATMENT_NAME_CHARACTERS_MAX: usize = 64;
 const REPLICATE_COUNT_DEFAULT: u32 = 3;
@@ -145,8 +143,8 @@ fn experiment_name(name: &Located<String>, findings: &mut Findings) -> bool {
         findings.add(&name.place, error);
         return false;
     }
-    if name.value.len() > EXPERIMENT_NAME_BYTES_MAX {
-        findings.add(&name.place, format_args!("is longer than {EXPERIMENT_NAME_BYTES_MAX} characters; shorten it"));
+    if name.value.len() > EXPERIMENT_BYTES_MAX {
+        findings.add(&name.place, format_args!("is longer than {EXPERIMENT_BYTES_MAX} characters; shorten it"));
         return false;
     }
     true

@@ -9,7 +9,7 @@ use tinywatt_proto::ids::{NodeId, Sha256};
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::treatment::Workload;
 
-use super::driver::EXPERIMENT_BYTES_MAX;
+use super::EXPERIMENT_BYTES_MAX;
 use crate::store::NodeRow;
 
 /// Sample periods that a window must hold. Each edge is known to within one period, so the energy of the window to

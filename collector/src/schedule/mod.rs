@@ -13,6 +13,8 @@ pub mod workload;
 
 use std::time::Duration;
 
+pub(crate) use driver::EXPERIMENT_BYTES_MAX;
+
 pub use check::{ATTEMPT_COUNT_MAX, TRIAL_COUNT_MAX, WINDOW_PERIOD_COUNT_MIN, check};
 pub use command::{Command, Counts, RunEnd};
 pub use event::{Event, OpenAttempt, RunPlan, TrialPlan};

@@ -68,7 +68,7 @@ impl Handle {
     /// # Errors
     /// When the collector is stopping.
     pub async fn connect(&self, node: NodeId, boot: BootId, running: Option<AttemptId>) -> Result<Connection, Stopped> {
-        let (link, connection) = Link::new(self, &node, self.link_count.fetch_add(1, Ordering::Relaxed));
+        let (link, connection) = Link::new(self, &node, boot, self.link_count.fetch_add(1, Ordering::Relaxed));
         self.send(Input::Connected { node, boot, running, link }).await?;
         Ok(connection)
     }

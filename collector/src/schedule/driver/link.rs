@@ -1,6 +1,6 @@
 //! The way to one connected agent and back.
 
-use tinywatt_proto::ids::{AttemptId, NodeId};
+use tinywatt_proto::ids::{AttemptId, BootId, NodeId};
 use tinywatt_proto::v1;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -15,6 +15,7 @@ pub(super) const WORK_COUNT: usize = 8;
 /// The driver's end. Dropping it ends the stream.
 pub(super) struct Link {
     pub(super) id: u64,
+    pub(super) boot: BootId,
     work: mpsc::Sender<v1::WorkResponse>,
     _closed: DropGuard,
 }
@@ -39,12 +40,12 @@ pub struct Reporter {
 }
 
 impl Link {
-    pub(super) fn new(handle: &Handle, node: &NodeId, id: u64) -> (Self, Connection) {
+    pub(super) fn new(handle: &Handle, node: &NodeId, boot: BootId, id: u64) -> (Self, Connection) {
         let (sender, work) = mpsc::channel(WORK_COUNT);
         let closed = CancellationToken::new();
         let reporter = Reporter { handle: handle.clone(), node: node.clone(), link: id };
         let connection = Connection { work, reporter, closed: closed.clone() };
-        (Self { id, work: sender, _closed: closed.drop_guard() }, connection)
+        (Self { id, boot, work: sender, _closed: closed.drop_guard() }, connection)
     }
 
     /// Hands a message to the agent's stream; false when the agent is gone or does not read.

@@ -33,7 +33,7 @@ use link::Link;
 
 pub use handle::{Handle, Stopped, SubmitError};
 pub use link::{Connection, Reporter};
-pub(super) use run_id::EXPERIMENT_BYTES_MAX;
+pub(crate) use run_id::EXPERIMENT_BYTES_MAX;
 pub use watch::{Change, Snapshot, summary};
 
 /// What may wait for the driver. Every connected agent sends a few messages a second at most, and each is handled in
@@ -151,7 +151,10 @@ impl Driver {
         match input {
             Input::Connected { node, boot, running, link } => {
                 // The older stream, if there is one, ends with its link.
-                self.links.insert(node.clone(), link);
+                let older = self.links.insert(node.clone(), link);
+                if older.is_some_and(|older| older.boot != boot) {
+                    tracing::warn!(%node, "another start of an agent took its place: if this repeats, two agents have one name");
+                }
                 tracing::info!(%node, %boot, "agent connected");
                 self.step(Event::NodeConnected { node, boot, running }).await
             }

@@ -4,7 +4,7 @@ use tinywatt_proto::ids::RunId;
 use uuid::Uuid;
 
 /// Longest experiment name: with '-' and four characters it stays well inside the 64 of a name.
-pub(in crate::schedule) const EXPERIMENT_BYTES_MAX: usize = 48;
+pub(crate) const EXPERIMENT_BYTES_MAX: usize = 48;
 
 /// 32 characters that nobody takes for another: no l, o, 0 or 1.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
