@@ -57,7 +57,7 @@ impl Session {
         let channel = connected.map_err(|source| LinkError::Connect { collector: collector(), source })?;
         let Identity { node, boot, capabilities } = &link.identity;
 
-        let mut nodes = NodeServiceClient::new(channel.clone());
+        let mut nodes = NodeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let request = v1::RegisterRequest {
             node: node.to_string(),
             boot_id: boot.to_vec(),

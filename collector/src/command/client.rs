@@ -41,7 +41,7 @@ impl Client {
         })?;
         Ok(Self {
             control: ControlServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
-            artifacts: ArtifactServiceClient::new(channel),
+            artifacts: ArtifactServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
             address,
         })
     }
