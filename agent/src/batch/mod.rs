@@ -7,7 +7,7 @@ mod losses;
 
 use std::time::Duration;
 
-use tinywatt_proto::columns::{Encoder, READING_COUNT_MAX};
+use tinywatt_proto::columns::{Encoder, READING_COUNT_MAX, has_two_columns};
 use tinywatt_proto::ids::BootId;
 use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::v1;
@@ -105,7 +105,7 @@ impl<S: Source> Batcher<S> {
     /// Spools what the ring holds. `true` when the sensor has ended.
     async fn step(&mut self) -> Result<bool, SpoolBroken> {
         self.open().await?;
-        let (unit, two_columns) = (self.channel.time_unit_ns, is_shunt(&self.channel));
+        let (unit, two_columns) = (self.channel.time_unit_ns, has_two_columns(&self.channel));
         let mut ended = false;
         let mut batches = Vec::new();
         let (encoder, losses, index) = (&mut self.encoder, &mut self.losses, self.channel.channel);
@@ -176,11 +176,6 @@ impl<S: Source> Batcher<S> {
             }
         }
     }
-}
-
-/// Whether a channel's readings have a bus-voltage code beside the shunt's.
-pub fn is_shunt(channel: &v1::Channel) -> bool {
-    matches!(channel.scale, Some(v1::channel::Scale::ShuntBus(_)))
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ proptest! {
 
             let batches = batches(&spool).await;
             let readings: Vec<_> =
-                batches.iter().flat_map(|batch| decode(batch, 1_000).expect("own encoding")).map(Event::Reading).collect();
+                batches.iter().flat_map(|batch| decode(batch, 1_000, true).expect("own encoding")).map(Event::Reading).collect();
             prop_assert_eq!(readings, (0..=index).map(reading).collect::<Vec<_>>());
             prop_assert_eq!(lost(&batches, v1::LossReason::BusError), missing);
             prop_assert_eq!(*spooled.borrow(), MonoNs((index + 1) * 1_000_000));
