@@ -71,8 +71,8 @@ pub enum EnergyError {
 /// edge counts with the part inside.
 ///
 /// # Errors
-/// [`EnergyError::Gap`] when neighbours are further apart than `gap_max`, [`EnergyError::NotCovered`] when an edge has
-/// no sample on its far side.
+/// [`EnergyError::Gap`] when neighbours are further apart than `gap_max`, or an interval of a meter is missing;
+/// [`EnergyError::NotCovered`] when an edge has no sample on its far side.
 ///
 /// # Source
 /// Error terms: ARCHITECTURE.md, "From watts to joules".
@@ -83,8 +83,10 @@ pub fn integrate(series: &Series, window: Window, gap_max: Duration) -> Result<E
             Ok(trapezoid(samples, budget, *period, window))
         }
         Series::Energy { samples, period, gain_limit } => {
+            // Energy is added up, not interpolated: an interval that is missing would count as no energy at all.
+            let adjoining = *period + *period / 2;
             // An interval counts from its start, so the sample after the window's last instant is the far one.
-            let samples = around_intervals(samples, *period, window, gap_max)?;
+            let samples = around_intervals(samples, *period, window, gap_max.min(adjoining))?;
             Ok(add_up(samples, *period, *gain_limit, window))
         }
     }
@@ -188,17 +190,19 @@ impl Moments {
 
 /// A step of power near an edge is smeared over a sample period, and the edge is known as well as a time stamp.
 ///
-/// Limit at each edge: the largest change between neighbours there, times half a period and the time-stamp error.
+/// Limit at each edge: the largest change between neighbours there, times half their distance and the time-stamp error.
+/// Where readings were lost the distance is more than a period, and the change may have come anywhere in it.
 fn edges(samples: &[Sample], budget: &Budget, period: Duration) -> Joules {
     /// The step that holds the edge and the two beside it: a conversion's mean reaches into its neighbours.
     const STEPS: usize = 3;
-    let largest = |samples: &[Sample]| {
-        samples.windows(2).map(|pair| (pair[1].power - pair[0].power).abs().get()).fold(0.0, f64::max)
+    let limit = |pair: &[Sample]| {
+        let distance = pair[1].at.since(pair[0].at).max(period).as_secs_f64();
+        (pair[1].power - pair[0].power).abs().get() * (distance / 2.0 + budget.timestamp_seconds)
     };
+    let largest = |samples: &[Sample]| samples.windows(2).map(limit).fold(0.0, f64::max);
     let count = samples.len().min(STEPS + 1);
-    let seconds = period.as_secs_f64() / 2.0 + budget.timestamp_seconds;
     let limits = [largest(&samples[..count]), largest(&samples[samples.len() - count..])];
-    quadrature(&limits.map(|watts| rectangular(Joules::new(watts * seconds))))
+    quadrature(&limits.map(|joules| rectangular(Joules::new(joules))))
 }
 
 /// Standard error of an integral over samples that scatter: the scatter is taken from successive differences (which a
@@ -317,6 +321,31 @@ pub(crate) mod tests {
         let expected = limits.iter().map(|limit: &f64| limit.powi(2) / 3.0).sum::<f64>().sqrt() * 2.0;
         assert!((uncertainty.expanded().get() - expected).abs() < 1e-12, "{}", uncertainty.expanded().get());
         assert!((expected - 0.071).abs() < 0.001, "1.4 % of 5 J");
+    }
+
+    /// The load switches from 2 to 5 W somewhere in a hole of 21 ms around the start: a straight line through the hole is
+    /// off by up to 3 W × 10.5 ms, and the time stamp by 3 W × 60 µs.
+    #[test]
+    fn a_hole_at_an_edge_widens_the_uncertainty_by_its_length() {
+        let step = |seconds: f64| if seconds < 0.41 { 2.0 } else { 5.0 };
+        let Series::Power { mut samples, budget, period } = power_series(step, 1_000) else { unreachable!() };
+        samples.drain(400..420);
+        let series = Series::Power { samples, budget, period };
+        let energy =
+            integrate(&series, window(410_000_000, 900_000_000), PERIOD * 25).expect("shorter than 25 periods");
+        let edges = energy.uncertainty.expect("a shunt states its errors").edges.get();
+        assert!((edges - 3.0 * (10.5e-3 + 60e-6) / 3f64.sqrt()).abs() < 1e-9, "{edges}");
+    }
+
+    #[test]
+    fn a_missing_interval_of_a_meter_is_refused_not_counted_as_nothing() {
+        let end = |index: u64| MonoNs((index + 1) * 1_000_000);
+        let samples = (0..10).filter(|index| *index != 4);
+        let samples = samples.map(|index| EnergySample { end: end(index), energy: Joules::new(1e-5) }).collect();
+        let series = Series::Energy { samples, period: PERIOD, gain_limit: None };
+        let error = integrate(&series, window(0, 10_000_000), GAP_MAX).expect_err("9 of 10 intervals");
+        assert_eq!(error, EnergyError::Gap { after: end(3), length: PERIOD * 2 });
+        assert!(integrate(&series, window(0, 4_000_000), GAP_MAX).is_ok());
     }
 
     #[test]

@@ -10,6 +10,11 @@ use crate::sample::{Flags, Reading};
 use crate::time::MonoNs;
 use crate::v1;
 
+/// Whether a channel's readings have a bus-voltage code beside the shunt's.
+pub fn has_two_columns(channel: &v1::Channel) -> bool {
+    matches!(channel.scale, Some(v1::channel::Scale::ShuntBus(_)))
+}
+
 /// Most readings in one batch. 250 ms at 1.24 kHz are 310; ten times that is no batch but a mistake, or an attack.
 pub const READING_COUNT_MAX: usize = 4_096;
 
@@ -22,7 +27,7 @@ pub enum DecodeError {
     /// The bytes are not a `Columns` message.
     #[error("the columns are not readable")]
     Message(#[source] prost::DecodeError),
-    /// The columns have different lengths, or others than the batch says.
+    /// The columns have different lengths, or others than the batch or the channel says.
     #[error("the batch states {stated} readings and holds {time} instants, {first} first and {second} second codes")]
     Length {
         /// `SampleBatch.reading_count`.
@@ -124,9 +129,12 @@ impl Encoder {
 
 /// Reads all readings of a batch and checks that it is what its header says.
 ///
+/// `two_columns` is false on energy channels. A shunt channel's batch without its bus voltages is an error: it would read
+/// as 0 V, and so as no energy at all.
+///
 /// # Errors
 /// Any [`DecodeError`]; nothing is repaired.
-pub fn decode(batch: &v1::SampleBatch, time_unit_ns: u32) -> Result<Vec<Reading>, DecodeError> {
+pub fn decode(batch: &v1::SampleBatch, time_unit_ns: u32, two_columns: bool) -> Result<Vec<Reading>, DecodeError> {
     if crc32fast::hash(&batch.columns) != batch.columns_crc32 {
         return Err(DecodeError::Checksum);
     }
@@ -138,7 +146,7 @@ pub fn decode(batch: &v1::SampleBatch, time_unit_ns: u32) -> Result<Vec<Reading>
     }
     if usize::try_from(batch.reading_count).ok() != Some(count)
         || columns.first.len() != count
-        || (second_count != 0 && second_count != count)
+        || second_count != if two_columns { count } else { 0 }
     {
         return Err(DecodeError::Length {
             stated: batch.reading_count,
@@ -202,12 +210,12 @@ mod tests {
         #[test]
         fn readings_survive_the_wire(readings in ascending_readings()) {
             let batch = encode(&readings, 1, true);
-            prop_assert_eq!(decode(&batch, 1).expect("own encoding"), readings);
+            prop_assert_eq!(decode(&batch, 1, true).expect("own encoding"), readings);
         }
 
         #[test]
         fn coarse_time_is_off_by_less_than_a_unit_and_still_ascends(readings in ascending_readings()) {
-            let decoded = decode(&encode(&readings, 1_000, true), 1_000).expect("own encoding");
+            let decoded = decode(&encode(&readings, 1_000, true), 1_000, true).expect("own encoding");
             for (index, (original, coarse)) in readings.iter().zip(&decoded).enumerate() {
                 // Neighbours closer than a unit are pushed apart, one unit each at most.
                 prop_assert!(coarse.at.0.abs_diff(original.at.0) < 1_000 * (index as u64 + 1));
@@ -220,15 +228,15 @@ mod tests {
             let mut batch = encode(&readings, 1, true);
             if cut < batch.columns.len() {
                 batch.columns.truncate(cut);
-                prop_assert!(decode(&batch, 1).is_err());
+                prop_assert!(decode(&batch, 1, true).is_err());
             }
         }
 
         #[test]
-        fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), count in 0u32..100) {
+        fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), count in 0u32..100, two_columns in any::<bool>()) {
             let columns_crc32 = crc32fast::hash(&bytes);
             let batch = v1::SampleBatch { reading_count: count, columns: bytes.into(), columns_crc32, ..Default::default() };
-            let _ = decode(&batch, u32::MAX);
+            let _ = decode(&batch, u32::MAX, two_columns);
         }
     }
 
@@ -238,8 +246,18 @@ mod tests {
             .map(|index| Reading { at: MonoNs(index * 1_000_000), first: 15_420, second: 0, flags: Flags::NONE })
             .collect();
         let batch = encode(&readings, 1_000, false);
-        assert_eq!(decode(&batch, 1_000).expect("own encoding"), readings);
+        assert_eq!(decode(&batch, 1_000, false).expect("own encoding"), readings);
         assert!(batch.columns.len() < 20);
+    }
+
+    #[test]
+    fn a_batch_with_more_or_fewer_columns_than_its_channel_is_refused() {
+        let reading = Reading { at: MonoNs(7_000), first: 3, second: 4, flags: Flags::NONE };
+        for two_columns in [true, false] {
+            let error =
+                decode(&encode(&[reading], 1_000, two_columns), 1_000, !two_columns).expect_err("another channel's");
+            assert!(matches!(error, DecodeError::Length { .. }), "{error}");
+        }
     }
 
     #[test]

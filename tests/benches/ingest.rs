@@ -210,7 +210,8 @@ fn check_microseconds_per_sample(patterns: &[v1::SampleBatch]) -> f64 {
     let mut reading_count = 0u64;
     for _ in 0..rounds {
         for batch in patterns {
-            reading_count += tinywatt_proto::columns::decode(batch, 1_000).map_or(0, |readings| readings.len() as u64);
+            reading_count +=
+                tinywatt_proto::columns::decode(batch, 1_000, true).map_or(0, |readings| readings.len() as u64);
         }
     }
     (cpu_ns() - start) as f64 / 1e3 / reading_count as f64

@@ -7,7 +7,7 @@ mod losses;
 
 use std::time::Duration;
 
-use tinywatt_proto::columns::{Encoder, READING_COUNT_MAX};
+use tinywatt_proto::columns::{Encoder, READING_COUNT_MAX, has_two_columns};
 use tinywatt_proto::ids::BootId;
 use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::v1;
@@ -44,7 +44,10 @@ pub struct Batcher<S> {
     boot: BootId,
     channel: v1::Channel,
     encoder: Encoder,
+    /// Losses before the last reading that was taken.
     losses: Losses,
+    /// Losses after it, which lie before a reading that is still to come.
+    untold: Losses,
     opened: bool,
     spooled: watch::Sender<MonoNs>,
     /// So that a full spool is told once, and its end too.
@@ -61,6 +64,7 @@ impl<S: Source> Batcher<S> {
             channel,
             encoder: Encoder::default(),
             losses: Losses::default(),
+            untold: Losses::default(),
             opened: false,
             spooled: watch::Sender::new(MonoNs(0)),
             refusing: false,
@@ -95,8 +99,8 @@ impl<S: Source> Batcher<S> {
                 break;
             }
         }
-        if !self.losses.is_empty() {
-            let lost_readings = self.losses.total();
+        let lost_readings = self.losses.total().saturating_add(self.untold.total());
+        if lost_readings > 0 {
             tracing::warn!(channel = %self.channel.name, lost_readings, "readings lost after the last batch");
         }
         Ok(())
@@ -105,21 +109,27 @@ impl<S: Source> Batcher<S> {
     /// Spools what the ring holds. `true` when the sensor has ended.
     async fn step(&mut self) -> Result<bool, SpoolBroken> {
         self.open().await?;
-        let (unit, two_columns) = (self.channel.time_unit_ns, is_shunt(&self.channel));
+        let (unit, two_columns) = (self.channel.time_unit_ns, has_two_columns(&self.channel));
         let mut ended = false;
         let mut batches = Vec::new();
         let (encoder, losses, index) = (&mut self.encoder, &mut self.losses, self.channel.channel);
+        let untold = &mut self.untold;
         self.source.drain(&mut |event| match event {
             Event::Reading(reading) => {
+                losses.add_all(&untold.take());
                 encoder.push(&reading, unit, two_columns);
                 if encoder.reading_count() == READING_COUNT_MAX {
                     batches.extend(encoder.finish(index, losses.take()));
                 }
             }
-            Event::Lost { reason, count } => losses.add(reason, count),
+            // The ring may be emptied between a loss and the reading after it: it waits for that reading's batch, which
+            // tells between which readings it lies.
+            Event::Lost { reason, count } => untold.add(reason, count),
             Event::Ended => ended = true,
         });
-        // Without a reading the losses wait for the next batch, which tells between which readings they lie.
+        if ended {
+            losses.add_all(&untold.take());
+        }
         if encoder.reading_count() > 0 {
             batches.extend(encoder.finish(index, losses.take()));
         }
@@ -176,11 +186,6 @@ impl<S: Source> Batcher<S> {
             }
         }
     }
-}
-
-/// Whether a channel's readings have a bus-voltage code beside the shunt's.
-pub fn is_shunt(channel: &v1::Channel) -> bool {
-    matches!(channel.scale, Some(v1::channel::Scale::ShuntBus(_)))
 }
 
 #[cfg(test)]

@@ -80,13 +80,32 @@ proptest! {
 
             let batches = batches(&spool).await;
             let readings: Vec<_> =
-                batches.iter().flat_map(|batch| decode(batch, 1_000).expect("own encoding")).map(Event::Reading).collect();
+                batches.iter().flat_map(|batch| decode(batch, 1_000, true).expect("own encoding")).map(Event::Reading).collect();
             prop_assert_eq!(readings, (0..=index).map(reading).collect::<Vec<_>>());
             prop_assert_eq!(lost(&batches, v1::LossReason::BusError), missing);
             prop_assert_eq!(*spooled.borrow(), MonoNs((index + 1) * 1_000_000));
             Ok(())
         })?;
     }
+}
+
+#[test]
+fn a_loss_travels_with_the_batch_of_the_reading_after_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    run(async {
+        let spool = Spool::open(dir.path(), &SpoolConfig::default()).expect("opens");
+        let ring = Ring::default();
+        let mut batcher = Batcher::new(ring.clone(), spool.clone(), BootId::random(), channel());
+        ring.push(reading(0));
+        ring.push(Event::Lost { reason: v1::LossReason::BusError, count: 7 });
+        batcher.step().await.expect("the spool works");
+        ring.push(reading(8));
+        batcher.step().await.expect("the spool works");
+        let batches = batches(&spool).await;
+        let counts: Vec<_> =
+            batches.iter().map(|batch| lost(std::slice::from_ref(batch), v1::LossReason::BusError)).collect();
+        assert_eq!(counts, [0, 7], "readings 1 to 7 are missing before the second batch, not before the first");
+    });
 }
 
 #[test]

@@ -96,6 +96,11 @@ impl Meter {
     }
 
     fn integrate_parts(&mut self) {
+        if self.failure.is_some() {
+            // There will be no figure; the last reading still tells how far the readings reach.
+            self.readings.drain(..self.readings.len().saturating_sub(1));
+            return;
+        }
         while let Some(end) = self.start.map(|start| start.after(PART)) {
             // A reading of the next second lies surely after every one that the edge needs.
             if !self.reaches(end.after(Duration::from_secs(1))) || self.has_ended || self.failure.is_some() {
@@ -110,6 +115,10 @@ impl Meter {
     }
 
     fn integrate_until(&mut self, end: MonoNs) {
+        // A part after a failed one does not touch what came before it.
+        if self.failure.is_some() {
+            return;
+        }
         let Some(window) = self.start.and_then(|start| Window::new(start, end).ok()) else { return };
         let series = Series::from_readings(&self.channel, &self.readings).expect("every channel here has a scale");
         match integrate(&series, window, GAP_MAX) {
@@ -174,6 +183,19 @@ mod tests {
         meter.start(MonoNs(1_000_000));
         (1..100).chain(300..400).for_each(|millisecond| meter.take(reading(millisecond)));
         let error = meter.finish(MonoNs(390_000_000)).expect_err("200 ms without a reading");
+        assert!(matches!(error, EnergyError::Gap { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_hole_in_a_later_minute_makes_the_figure_unknown_and_costs_no_memory() {
+        let mut meter = meter();
+        meter.take(reading(0));
+        meter.start(MonoNs(1_000_000));
+        for millisecond in (1..90_000).chain(90_200..300_000) {
+            meter.take(reading(millisecond));
+            assert!(meter.readings.len() < 62_000, "{} readings", meter.readings.len());
+        }
+        let error = meter.finish(MonoNs(299_000_000_000)).expect_err("200 ms without a reading");
         assert!(matches!(error, EnergyError::Gap { .. }), "{error}");
     }
 

@@ -408,7 +408,7 @@ async fn a_recording_is_replayed_under_a_boot_id_of_its_own() {
     let played: Vec<_> = records.iter().filter(|record| record.boot_id == outcome.samples_boot_id).collect();
     assert!(matches!(played[0].fact, Some(Fact::ChannelOpened(_))));
     let readings = played.iter().filter_map(|record| match &record.fact {
-        Some(Fact::Batch(batch)) => Some(tinywatt_proto::columns::decode(batch, 1_000).expect("readable")),
+        Some(Fact::Batch(batch)) => Some(tinywatt_proto::columns::decode(batch, 1_000, false).expect("readable")),
         _ => None,
     });
     let readings: Vec<_> = readings.flatten().collect();

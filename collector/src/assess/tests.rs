@@ -140,6 +140,26 @@ fn late_and_torn_readings_beyond_one_percent_are_a_reason() {
 }
 
 #[test]
+fn lost_and_late_readings_share_one_bound() {
+    let mut trial = Trial::good();
+    let between = Window::new(MonoNs(ms(2_000)), MonoNs(ms(2_250))).expect("ascending");
+    trial.samples.lost = vec![Lost { reason: v1::LossReason::MissedDeadline, count: 15, between }];
+    assert!(trial.codes().is_empty());
+    let start = trial.samples.readings.partition_point(|reading| reading.at.0 < ms(2_000));
+    trial.samples.readings[start..start + 15].iter_mut().for_each(|reading| reading.flags = Flags::LATE);
+    assert_eq!(trial.codes(), ["readings_lost", "readings_late"], "30 of 2,500 together");
+}
+
+#[test]
+fn a_sensor_that_sees_no_power_or_less_is_a_reason() {
+    let mut trial = Trial::good();
+    trial.samples.readings.iter_mut().for_each(|reading| reading.first *= -1);
+    assert_eq!(trial.codes(), ["no_power"], "a shunt turned round");
+    trial.samples.readings.iter_mut().for_each(|reading| (reading.first, reading.second) = (0, 0));
+    assert_eq!(trial.codes(), ["no_power"], "nothing connected");
+}
+
+#[test]
 fn a_hole_is_never_bridged() {
     let mut trial = Trial::good();
     let start = trial.samples.readings.partition_point(|reading| reading.at.0 < ms(2_000));

@@ -12,8 +12,8 @@ use crate::store::ChannelSamples;
 pub(super) fn reasons(windows: &[Measured], samples: &ChannelSamples, completed: &v1::Completed) -> Vec<InvalidReason> {
     let mut reasons = Vec::new();
     for window in windows {
-        reasons.extend(lost(window));
-        reasons.extend(doubtful(window));
+        reasons.extend(suspect(window));
+        reasons.extend(powerless(window));
         reasons.extend(clipped(window));
         reasons.extend(edges(window));
         reasons.extend(gaps(window, samples));
@@ -23,28 +23,34 @@ pub(super) fn reasons(windows: &[Measured], samples: &ChannelSamples, completed:
     reasons
 }
 
-fn lost(window: &Measured) -> Option<InvalidReason> {
-    let row = &window.row;
-    let part = part(row.lost_reading_count, row.lost_reading_count + row.sample_count);
-    (part > SUSPECT_PART_MAX).then(|| {
-        let (phase, lost, percent) = (&row.phase, row.lost_reading_count, part * 100.0);
-        let bound = SUSPECT_PART_MAX * 100.0;
-        reason(
-            "readings_lost",
-            format!("{lost} readings of the {phase} window were lost ({percent:.1} %, bound {bound} %)"),
-        )
-    })
+/// Lost, late and torn readings share one bound: each of them is a piece of the window that was not seen well.
+fn suspect(window: &Measured) -> Vec<InvalidReason> {
+    let (row, late) = (&window.row, window.doubtful_count);
+    let (phase, lost) = (&row.phase, row.lost_reading_count);
+    let due = lost + row.sample_count;
+    if part(lost + late, due) <= SUSPECT_PART_MAX {
+        return Vec::new();
+    }
+    let percent = |count| part(count, due) * 100.0;
+    let bound = SUSPECT_PART_MAX * 100.0;
+    let (lost_percent, late_percent) = (percent(lost), percent(late));
+    let lost = (lost > 0).then(|| {
+        let message = format!("{lost} readings of the {phase} window were lost ({lost_percent:.1} %");
+        reason("readings_lost", format!("{message}, bound {bound} % with those late or torn)"))
+    });
+    let late = (late > 0).then(|| {
+        let message = format!("{late} readings of the {phase} window are late or torn ({late_percent:.1} %");
+        reason("readings_late", format!("{message}, bound {bound} % with those lost)"))
+    });
+    lost.into_iter().chain(late).collect()
 }
 
-fn doubtful(window: &Measured) -> Option<InvalidReason> {
-    let part = part(window.doubtful_count, window.row.sample_count);
-    (part > SUSPECT_PART_MAX).then(|| {
-        let (phase, count, percent) = (&window.row.phase, window.doubtful_count, part * 100.0);
-        let bound = SUSPECT_PART_MAX * 100.0;
-        reason(
-            "readings_late",
-            format!("{count} readings of the {phase} window are late or torn ({percent:.1} %, bound {bound} %)"),
-        )
+/// A device that executes takes energy. None at all, or less than that, is a wire that is off or a shunt turned round.
+/// (An idle device may take less than the sensor's offset.)
+fn powerless(window: &Measured) -> Option<InvalidReason> {
+    let joules = window.energy.joules;
+    (window.is_active() && joules.get() <= 0.0).then(|| {
+        reason("no_power", format!("the sensor saw {joules:.5} in the active window: check that it is connected, and which way round its shunt is"))
     })
 }
 

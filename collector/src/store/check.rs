@@ -5,6 +5,7 @@ use tinywatt_proto::ids::{AttemptId, BootId, NameError};
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::record::Fact;
 
+use super::session::Coding;
 use super::sql::INTEGER_MAX;
 
 /// Channels of one boot. A gateway with four INA219 has four; beyond 256 an index is a mistake.
@@ -106,12 +107,12 @@ pub(super) fn channel(channel: &v1::Channel) -> Result<(), Refusal> {
 }
 
 /// Checks a batch by itself: its numbers, and that its columns can be read.
-pub(super) fn batch(batch: &v1::SampleBatch, time_unit_ns: u32) -> Result<(), Refusal> {
+pub(super) fn batch(batch: &v1::SampleBatch, coding: Coding) -> Result<(), Refusal> {
     number("last_mono_ns", batch.last_mono_ns)?;
     if batch.reading_count == 0 {
         return Err(Refusal::BatchEmpty);
     }
-    columns::decode(batch, time_unit_ns).map(|_| ()).map_err(Refusal::BatchUnreadable)
+    columns::decode(batch, coding.time_unit_ns, coding.two_columns).map(|_| ()).map_err(Refusal::BatchUnreadable)
 }
 
 /// Checks that a batch lies in time between the batches before and after it in sequence.

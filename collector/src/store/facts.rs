@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tinywatt_proto::v1;
 
 use super::check::{self, Refusal};
-use super::session::Head;
+use super::session::{Coding, Head};
 use super::sql;
 
 /// Where the rows of one record go.
@@ -21,12 +21,12 @@ pub(super) type Stored = rusqlite::Result<Result<(), Refusal>>;
 
 impl Slot<'_> {
     pub(super) fn batch(&self, head: &mut Head, batch: &v1::SampleBatch) -> Stored {
-        if head.time_unit_ns.is_none() {
-            head.time_unit_ns = self.known_channel(batch.channel)?.map(|channel| channel.time_unit_ns);
+        if head.coding.is_none() {
+            head.coding = self.known_channel(batch.channel)?.as_ref().map(Coding::from);
         }
-        let Some(time_unit_ns) = head.time_unit_ns else { return Ok(Err(Refusal::ChannelUnknown(batch.channel))) };
+        let Some(coding) = head.coding else { return Ok(Err(Refusal::ChannelUnknown(batch.channel))) };
         let (before, after) = if self.is_late { self.neighbours(head)? } else { (head.last_mono_ns, None) };
-        if let Err(refusal) = check::batch(batch, time_unit_ns).and_then(|()| check::between(batch, before, after)) {
+        if let Err(refusal) = check::batch(batch, coding).and_then(|()| check::between(batch, before, after)) {
             return Ok(Err(refusal));
         }
         let lost = (!batch.lost_readings.is_empty()).then(|| {

@@ -102,10 +102,14 @@ fn read_samples(
     if let Some(first) = batches.first().filter(|_| !span.has_predecessor) {
         samples.lost.splice(0..0, lost(MonoNs(0), first, window));
     }
+    let (time_unit_ns, two_columns) = (samples.channel.time_unit_ns, columns::has_two_columns(&samples.channel));
     let decoded = batches.iter().skip(usize::from(span.has_predecessor));
     for row in decoded {
-        let readings = columns::decode(&row.batch, samples.channel.time_unit_ns).map_err(|source| {
-            ReadError::Batch { node: node.clone(), channel: channel_index, sequence: row.sequence, source }
+        let readings = columns::decode(&row.batch, time_unit_ns, two_columns).map_err(|source| ReadError::Batch {
+            node: node.clone(),
+            channel: channel_index,
+            sequence: row.sequence,
+            source,
         })?;
         samples.readings.extend(readings);
     }

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use tinywatt_proto::columns::has_two_columns;
 use tinywatt_proto::ids::{BootId, NodeId};
+use tinywatt_proto::v1;
 
 use super::check::Stream;
 use super::sql;
@@ -21,8 +23,21 @@ pub(super) struct Head {
     pub(super) may_have_gaps: bool,
     /// Last instant of the batch with the highest sequence.
     pub(super) last_mono_ns: Option<u64>,
-    /// Time unit of the channel; `None` before it is announced.
-    pub(super) time_unit_ns: Option<u32>,
+    /// How the channel's batches are coded; `None` before it is announced.
+    pub(super) coding: Option<Coding>,
+}
+
+/// What of a channel's description decides how its batches are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Coding {
+    pub(super) time_unit_ns: u32,
+    pub(super) two_columns: bool,
+}
+
+impl From<&v1::Channel> for Coding {
+    fn from(channel: &v1::Channel) -> Self {
+        Self { time_unit_ns: channel.time_unit_ns, two_columns: has_two_columns(channel) }
+    }
 }
 
 /// Counters of one node that wait for the end of the transaction.
@@ -150,7 +165,7 @@ impl Session {
             .prepare_cached("SELECT last_mono_ns FROM batch WHERE stream_key = ?1 ORDER BY sequence DESC LIMIT 1")?
             .query_row([stream_key], |row| sql::unsigned(row, 0))
             .optional()?;
-        let head = Head { stream_key, next_sequence, may_have_gaps, last_mono_ns, time_unit_ns: None };
+        let head = Head { stream_key, next_sequence, may_have_gaps, last_mono_ns, coding: None };
         self.heads.insert((boot_key, stream), head);
         Ok(head)
     }

@@ -1,11 +1,12 @@
 //! Records that cannot be stored: kept with their reason, acknowledged, and visible as a hole.
 
 use tinywatt_collector::store::{CommitError, NodeCounts};
+use tinywatt_proto::columns::Encoder;
 use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::record::Fact;
 
-use crate::scenario::{BATCH_NS, batch, boot, channel, clock_probe, marker, node, open, outcome, record};
+use crate::scenario::{BATCH_NS, batch, boot, channel, clock_probe, marker, node, open, outcome, reading, record};
 
 async fn refused(fact: Fact) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -42,6 +43,14 @@ async fn a_truncated_batch_is_refused_wherever_it_is_cut() {
         let reason = refused(Fact::Batch(v1::SampleBatch { columns, ..whole.clone() })).await;
         assert!(reason.contains("checksum"), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn a_shunt_batch_without_bus_voltages_is_refused() {
+    let mut encoder = Encoder::default();
+    (30..40).for_each(|index| encoder.push(&reading(index), 1_000, false));
+    let reason = refused(Fact::Batch(encoder.finish(0, Vec::new()).unwrap())).await;
+    assert!(reason.contains("10 first and 0 second codes"), "{reason}");
 }
 
 #[tokio::test]
