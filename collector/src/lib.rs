@@ -19,5 +19,3 @@ pub mod service;
 pub mod statistics;
 pub mod store;
 pub mod tflite;
-
-use tinywatt_proto::hex;

@@ -13,9 +13,9 @@ use tinywatt_proto::units::Joules;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::trial_outcome::Result as OutcomeResult;
 
-use crate::hex;
 use crate::result::{InferenceResult, InvalidReason, Kind, Measurement, TrialResult, Uncertain};
 use crate::store::{ChannelSamples, ReadError, Store};
+use tinywatt_proto::hex;
 
 /// Assesses an outcome that the store holds, with its samples.
 ///
