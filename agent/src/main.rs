@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use tinywatt_agent::command;
 use tinywatt_agent::config::{Config, ConfigError, Environment, Overrides};
 use tinywatt_agent::inference::locate::Surroundings;
+use tinywatt_proto::chain::Chain;
 use tracing_subscriber::EnvFilter;
 
 /// Exit code for wrong usage, as clap has it.
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
     match execute(arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", Chain(error.as_ref()));
             // A wrong configuration is wrong usage, like a wrong argument.
             if error.is::<ConfigError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }

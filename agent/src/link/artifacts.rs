@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::backoff;
+use super::{Refusal, backoff};
 use tinywatt_proto::chain::Chain;
 
 /// Largest artifact. CIFAR-10's test inputs are 31 MB, ImageNet's at 224 × 224 would be 7.5 GB: a node is not for those.
@@ -95,7 +95,7 @@ pub enum ArtifactError {
 pub enum Interrupted {
     /// The collector refused, or the connection broke.
     #[error("the collector stopped sending")]
-    Status(#[source] Box<Status>),
+    Status(#[source] Refusal),
     /// The stream ended before the artifact did.
     #[error("only {received_bytes} of {size_bytes} bytes arrived")]
     Short {
@@ -261,7 +261,7 @@ fn refused(wanted: &Wanted, status: Status) -> Failed {
     if status.code() == Code::NotFound {
         Failed::Lasting(ArtifactError::Missing { name: wanted.name.clone(), sha256: wanted.sha256 })
     } else {
-        Failed::Passing(Interrupted::Status(Box::new(status)))
+        Failed::Passing(Interrupted::Status(status.into()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use tonic::Status;
 
+use super::refusal::{Refusal, is_strange};
 use crate::spool::SpoolBroken;
 
 /// A connection to the collector could not be made, or ended.
@@ -19,13 +20,15 @@ pub(super) enum LinkError {
     Register {
         collector: String,
         #[source]
-        source: Box<Status>,
+        source: Refusal,
     },
+    #[error("what listens at {collector} is not a tinywatt collector: check the port")]
+    Stranger { collector: String },
     #[error("the collector closed the {stream} stream")]
     Closed {
         stream: &'static str,
         #[source]
-        source: Option<Box<Status>>,
+        source: Option<Refusal>,
     },
     #[error("the collector has not answered for {seconds} s")]
     Silent { seconds: u64 },
@@ -40,7 +43,14 @@ pub(super) enum LinkError {
 }
 
 impl LinkError {
+    pub(super) fn unregistered(collector: String, status: Status) -> Self {
+        if is_strange(&status) {
+            return Self::Stranger { collector };
+        }
+        Self::Register { collector, source: status.into() }
+    }
+
     pub(super) fn closed(stream: &'static str, source: Option<Status>) -> Self {
-        Self::Closed { stream, source: source.map(Box::new) }
+        Self::Closed { stream, source: source.map(Refusal::from) }
     }
 }

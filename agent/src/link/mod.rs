@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod backoff;
 mod endpoint;
 mod error;
+mod refusal;
 mod session;
 mod window;
 
@@ -27,6 +28,7 @@ use crate::spool::{Spool, SpoolBroken};
 use crate::trial::desk::Counter;
 pub use endpoint::{AddressError, endpoint};
 use error::LinkError;
+pub use refusal::{NoCollector, Refusal, ask};
 use session::Session;
 use tinywatt_proto::chain::Chain;
 

@@ -65,7 +65,7 @@ impl Session {
             capabilities: Some(capabilities.clone()),
         };
         let registered = nodes.register(request).await;
-        let register = |source| LinkError::Register { collector: collector(), source: Box::new(source) };
+        let register = |status| LinkError::unregistered(collector(), status);
         let collector_version = registered.map_err(register)?.into_inner().collector_version;
 
         // Never full: as many records as may be in flight, one probe and the hello.

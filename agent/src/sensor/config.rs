@@ -115,12 +115,12 @@ pub enum SensorConfigError {
         value: f64,
     },
     /// The load cannot exist.
-    #[error("sensor '{name}': {source}")]
+    #[error("sensor '{name}': {problem}")]
     Load {
         /// Channel.
         name: ChannelName,
         /// Which setting, and why.
-        source: LoadConfigError,
+        problem: LoadConfigError,
     },
     /// The load would clip.
     #[error(
@@ -219,7 +219,7 @@ impl Ina219Config {
 impl EmulatorConfig {
     fn check(&self) -> Result<(), SensorConfigError> {
         let name = self.name.clone();
-        self.load.check().map_err(|source| SensorConfigError::Load { name: name.clone(), source })?;
+        self.load.check().map_err(|problem| SensorConfigError::Load { name: name.clone(), problem })?;
         // Offset, gain and a shunt above nominal take their part of the range.
         let amperes_max = self.settings().current_max().get() * 0.97;
         let amperes = self.load.amperes_max();

@@ -6,7 +6,7 @@ use crate::clock::{Clock as _, Monotonic};
 use crate::config::{Config, Environment};
 use crate::inference::locate::Surroundings;
 use crate::inference::release;
-use crate::link::endpoint;
+use crate::link::ask;
 use crate::sampler::{Event, Sampler, SamplerConfig, Scheduling};
 use crate::sensor::{self, SensorConfig};
 use crate::spool::{OpenError, Spool};
@@ -44,7 +44,7 @@ pub(super) fn sensor(config: &SensorConfig) -> Vec<Finding> {
     let subject = format!("sensor '{}'", config.name());
     let built = match sensor::build(config, Monotonic) {
         Ok(built) => built,
-        Err(error) => return vec![Finding::new(Verdict::Fail, subject, Chain(&error).to_string())],
+        Err(error) => return vec![Finding::new(Verdict::Fail, &subject, without(&subject, Chain(&error).to_string()))],
     };
     let mut sampler = match Sampler::start(built.sensor, Monotonic, SamplerConfig::default()) {
         Ok(sampler) => sampler,
@@ -75,6 +75,11 @@ pub(super) fn sensor(config: &SensorConfig) -> Vec<Finding> {
         Verdict::Fail => "; check the wires and the chip's supply",
     };
     vec![Finding::new(verdict, subject.clone(), seen + advice), scheduled(&subject, scheduling)]
+}
+
+/// The text of an error that begins with its subject, which the line says already.
+fn without(subject: &str, text: String) -> String {
+    text.strip_prefix(subject).and_then(|rest| rest.strip_prefix(": ")).map_or_else(|| text.clone(), str::to_owned)
 }
 
 fn scheduled(subject: &str, scheduling: Option<Scheduling>) -> Finding {
@@ -149,19 +154,12 @@ pub(super) fn spool(config: &Config) -> Finding {
 pub(super) async fn collector(config: &Config) -> Finding {
     const SUBJECT: &str = "collector";
     let address = &config.collector;
-    let connected = match endpoint(address) {
-        Ok(endpoint) => endpoint.connect().await.map(drop).map_err(|error| Chain(&error).to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    match connected {
+    match ask(address).await {
         Ok(()) => Finding::new(Verdict::Ok, SUBJECT, format!("{address} answers")),
-        Err(error) => Finding::new(
-            Verdict::Fail,
-            SUBJECT,
-            format!(
-                "{address}: {error}; start it there with `collector serve`, or set `collector`; until then the spool keeps everything"
-            ),
-        ),
+        Err(error) => {
+            let detail = format!("{}; until then the spool keeps everything", Chain(&error));
+            Finding::new(Verdict::Fail, SUBJECT, detail)
+        }
     }
 }
 
@@ -223,6 +221,7 @@ mod tests {
         let findings = sensor(&toml::from_str(text).expect("a sensor"));
         assert_eq!(findings[0].verdict, Verdict::Fail);
         assert!(findings[0].detail.contains("enable I2C"), "{}", findings[0]);
+        assert_eq!(findings[0].to_string().matches("sensor 'rail'").count(), 1, "{}", findings[0]);
     }
 
     #[test]

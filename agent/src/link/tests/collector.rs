@@ -277,7 +277,8 @@ impl v1::artifact_service_server::ArtifactService for Shared {
     }
 
     async fn has(&self, _: Request<v1::HasRequest>) -> Result<Response<v1::HasResponse>, Status> {
-        Err(Status::unimplemented("agents do not ask"))
+        // Agents only ask whether anybody answers.
+        Ok(Response::new(v1::HasResponse::default()))
     }
 
     async fn put(&self, _: Request<Streaming<v1::PutRequest>>) -> Result<Response<v1::PutResponse>, Status> {

@@ -114,6 +114,12 @@ async fn a_collector_that_comes_late_gets_everything() {
 }
 
 #[tokio::test]
+async fn a_collector_answers_when_it_is_asked() {
+    let collector = Collector::start(Behaviour::default()).await;
+    ask(&collector.address()).await.expect("a collector");
+}
+
+#[tokio::test]
 async fn stopping_delivers_what_is_in_the_spool() {
     let collector = Collector::start(Behaviour::default()).await;
     let node = Node::start(&collector.address(), 2).await;
