@@ -113,7 +113,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
     async fn work(&self, trial: &v1::TrialKey, assignment: &v1::Assignment) -> Result<Executed, TrialError> {
         match &assignment.workload {
             Some(Workload::Inference(workload)) => self.infer(trial, &assignment.channel, workload).await,
-            Some(Workload::Replay(workload)) => self.replay(trial, &assignment.channel, workload).await,
+            Some(Workload::Replay(workload)) => self.replay(trial, workload).await,
             None => Err(TrialError::Workload),
         }
     }

@@ -401,12 +401,13 @@ async fn a_recording_is_replayed_under_a_boot_id_of_its_own() {
     put(&bench._dir.path().join("artifacts"), trace.as_bytes());
     let workload = v1::ReplayWorkload { trace: reference(trace.as_bytes()) };
     let replay = Some(Workload::Replay(workload));
-    bench.execute(v1::Assignment { trial: Some(key(0)), channel: String::new(), workload: replay });
+    bench.execute(v1::Assignment { trial: Some(key(0)), channel: "rail".to_owned(), workload: replay });
     let records = bench.finished(&key(0)).await;
     let outcome = outcome(&records, 0);
     assert_ne!(outcome.samples_boot_id, bench.boot.to_vec());
     let played: Vec<_> = records.iter().filter(|record| record.boot_id == outcome.samples_boot_id).collect();
-    assert!(matches!(played[0].fact, Some(Fact::ChannelOpened(_))));
+    let Some(Fact::ChannelOpened(channel)) = &played[0].fact else { panic!("no channel") };
+    assert_eq!(channel.name, "a-file", "after the trace, not the node's channel");
     let readings = played.iter().filter_map(|record| match &record.fact {
         Some(Fact::Batch(batch)) => Some(tinywatt_proto::columns::decode(batch, 1_000, false).expect("readable")),
         _ => None,
