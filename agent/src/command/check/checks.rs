@@ -24,6 +24,9 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(100);
 /// A clock that ticks more coarsely than this would put more than a thousandth of a sampling period on each reading.
 const RESOLUTION_NS_MAX: u64 = 1_000;
 
+/// Trials are invalid when more than one reading in so many was lost.
+const LOST_PART: u64 = 100;
+
 /// Bits of the firmware that say what is the case now; the same, 16 bits higher, since boot.
 const THROTTLED_NOW: u32 = 0xf;
 
@@ -64,17 +67,32 @@ pub(super) fn sensor(config: &SensorConfig) -> Vec<Finding> {
     let scheduling = sampler.scheduling();
     sampler.stop();
     let seen = format!("{source}, {reading_count} readings in {} s, {lost_count} lost", LOOK.as_secs());
-    let verdict = match (reading_count, lost_count) {
-        (0, _) => Verdict::Fail,
-        (_, 0) => Verdict::Ok,
-        _ => Verdict::Warn,
-    };
-    let advice = match verdict {
-        Verdict::Ok => "",
-        Verdict::Warn => "; on a busy machine this is the scheduling, otherwise the wires or the bus speed",
-        Verdict::Fail => "; check the wires and the chip's supply",
-    };
+    let verdict = judge(reading_count, lost_count);
+    let advice = advice(verdict, matches!(config, SensorConfig::Ina219(_)));
     vec![Finding::new(verdict, subject.clone(), seen + advice), scheduled(&subject, scheduling)]
+}
+
+/// Losses that no trial would mind are none to worry about.
+fn judge(reading_count: u64, lost_count: u64) -> Verdict {
+    match (reading_count, lost_count) {
+        (0, _) => Verdict::Fail,
+        (read, lost) if lost * LOST_PART > read + lost => Verdict::Warn,
+        _ => Verdict::Ok,
+    }
+}
+
+/// Only a real chip has wires and a bus.
+fn advice(verdict: Verdict, is_wired: bool) -> &'static str {
+    match (verdict, is_wired) {
+        (Verdict::Ok, _) => "",
+        (Verdict::Warn, true) => {
+            "; more than 1 % makes trials invalid: on a busy machine this is the scheduling, otherwise the wires or the \
+             bus speed"
+        }
+        (Verdict::Warn, false) => "; more than 1 % makes trials invalid: this machine is too busy, stop other programs",
+        (Verdict::Fail, true) => "; check the wires and the chip's supply",
+        (Verdict::Fail, false) => "; this machine is too busy, or the recording is empty",
+    }
 }
 
 /// The text of an error that begins with its subject, which the line says already.
@@ -213,6 +231,17 @@ mod tests {
         let findings = sensor(&SensorConfig::emulator("rail".parse().expect("a name"), 1));
         assert_ne!(findings[0].verdict, Verdict::Fail, "{}", findings[0]);
         assert!(findings[0].detail.contains("ina219-emulator"), "{}", findings[0]);
+    }
+
+    #[test]
+    fn losses_within_the_bound_of_trials_are_fine_and_wires_are_only_those_of_chips() {
+        assert_eq!(judge(1_000, 10), Verdict::Ok);
+        assert_eq!(judge(1_000, 11), Verdict::Warn);
+        assert_eq!(judge(0, 11), Verdict::Fail);
+        for verdict in [Verdict::Warn, Verdict::Fail] {
+            assert!(advice(verdict, true).contains("wires"));
+            assert!(!advice(verdict, false).contains("wires") && !advice(verdict, false).contains("bus speed"));
+        }
     }
 
     #[test]
