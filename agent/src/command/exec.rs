@@ -1,7 +1,7 @@
 //! `agent exec -- CMD`: runs a command and says what it took. Words go to stderr; the command keeps stdin and stdout.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tinywatt_proto::sample::Flags;
 use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::channels::{self, Channel, kind_name};
 use super::meter::{Meter, Metered};
@@ -20,10 +20,12 @@ use crate::clock::{Clock, Monotonic};
 use crate::sensor::SensorConfig;
 use crate::sensor::load::LoadState;
 
-/// Runs a command and prints the joules it took.
+/// Runs a command and prints the joules it took. Exits with the command's own exit code (128 + signal when a signal
+/// ended it).
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct ExecArgs {
-    /// Meter with this sensor alone; all configured ones otherwise.
+    /// Meter with this sensor alone, instead of all; `emulated` needs neither hardware nor configuration, and its figures
+    /// are simulated.
     #[arg(long, value_name = "NAME")]
     pub sensor: Option<String>,
     /// The command and its arguments, after `--`.
@@ -82,6 +84,10 @@ async fn meter_command(args: &ExecArgs, mut channels: Vec<Channel>) -> anyhow::R
     // Signals are caught before there is a child that they could miss.
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to catch SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to catch SIGTERM")?;
+    // Under `nohup` neither this process nor the command is to notice; catching would undo that for both.
+    let is_ignored = ignores(rustix::process::Signal::HUP);
+    let hang_up = (!is_ignored).then(|| signal(SignalKind::hangup())).transpose();
+    let mut hang_up = hang_up.context("failed to catch SIGHUP")?;
     let (program, arguments) = args.command.split_first().context("no command was given")?;
     let start = Monotonic.now();
     for (channel, meter) in channels.iter().zip(&mut meters) {
@@ -91,7 +97,7 @@ async fn meter_command(args: &ExecArgs, mut channels: Vec<Channel>) -> anyhow::R
     let mut child = match Command::new(program).args(arguments).spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("agent exec: failed to run {}: {error}", program.display());
+            say(&format!("failed to run {}: {error}", program.display()));
             let is_missing = error.kind() == std::io::ErrorKind::NotFound;
             return Ok(ExitCode::from(if is_missing { NOT_FOUND } else { NOT_EXECUTABLE }));
         }
@@ -104,6 +110,8 @@ async fn meter_command(args: &ExecArgs, mut channels: Vec<Channel>) -> anyhow::R
                 forward(&child, rustix::process::Signal::INT);
             },
             _ = terminate.recv() => forward(&child, rustix::process::Signal::TERM),
+            // Of a terminal that was closed, or of a session that was left: the command is not to outlive its meter.
+            Some(()) = received(&mut hang_up) => forward(&child, rustix::process::Signal::HUP),
             () = tokio::time::sleep(DRAIN_INTERVAL) => drain(&mut channels, &mut meters),
         }
     };
@@ -118,9 +126,30 @@ async fn meter_command(args: &ExecArgs, mut channels: Vec<Channel>) -> anyhow::R
         if let Some(truth) = truth {
             line += &format!("; the emulated load really took {truth:.5}");
         }
-        eprintln!("agent exec: {line}");
+        say(&line);
     }
     Ok(ExitCode::from(exit_code(status)))
+}
+
+/// Whether this process was started with a signal ignored, as by `nohup`.
+fn ignores(signal: rustix::process::Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    ignored >> (signal.as_raw() - 1) & 1 == 1
+}
+
+/// Waits for a signal, for ever when it is not caught.
+async fn received(caught: &mut Option<Signal>) -> Option<()> {
+    match caught {
+        Some(caught) => caught.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A terminal that was closed takes no more words, which must not cost the command's exit code.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "agent exec: {line}");
 }
 
 fn set_load(channel: &Channel, state: LoadState, at: MonoNs) {
@@ -186,10 +215,18 @@ fn summary(channel: &v1::Channel, metered: Result<Metered, EnergyError>) -> Stri
     if flags.contains(Flags::CLIPPED) {
         line += "; CLIPPED: the current left the sensor's range, choose a larger `range`";
     }
-    if channel.kind() == v1::FigureKind::Simulated {
-        line += "; SIMULATED: no real device was metered";
+    line + warning(channel.kind())
+}
+
+/// What a figure is that is not the command's.
+fn warning(kind: v1::FigureKind) -> &'static str {
+    match kind {
+        v1::FigureKind::Simulated => "; SIMULATED: no real device was metered",
+        v1::FigureKind::MeasuredElsewhere => {
+            "; MEASURED ELSEWHERE: a recording was replayed; the command was not metered"
+        }
+        _ => "",
     }
-    line
 }
 
 #[cfg(test)]
@@ -212,6 +249,8 @@ mod tests {
         // The command has its parent, which is this process, terminated; it gets the signal passed on.
         let script = "trap 'exit 9' TERM; kill -TERM $PPID; while :; do sleep 0.02; done";
         assert_eq!(exec(&["sh", "-c", script]).expect("metered"), ExitCode::from(9));
+        let script = "kill -HUP $PPID; while :; do sleep 0.02; done";
+        assert_eq!(exec(&["sh", "-c", script]).expect("metered"), ExitCode::from(128 + 1));
         assert_eq!(exec(&["/there/is/no/such/command"]).expect("said"), ExitCode::from(NOT_FOUND));
         assert_eq!(exec(&["/"]).expect("said"), ExitCode::from(NOT_EXECUTABLE));
     }
@@ -234,6 +273,21 @@ mod tests {
         {
             assert!(line.contains(part), "{part} in {line}");
         }
+    }
+
+    #[test]
+    fn a_replayed_figure_says_that_the_command_was_not_metered() {
+        let mut channel = channels::open(&sensors()).expect("opens").remove(0).description;
+        channel.set_kind(v1::FigureKind::MeasuredElsewhere);
+        let mut meter = Meter::new(channel.clone());
+        meter.start(MonoNs(0));
+        for millisecond in 0..20 {
+            let at = MonoNs(millisecond * 1_000_000);
+            let reading = tinywatt_proto::sample::Reading { at, first: 4_000, second: 1_250, flags: Flags::NONE };
+            meter.take(crate::sampler::Event::Reading(reading));
+        }
+        let line = summary(&channel, meter.finish(MonoNs(10_000_000)));
+        assert!(line.ends_with("MEASURED ELSEWHERE: a recording was replayed; the command was not metered"), "{line}");
     }
 
     #[test]
