@@ -33,13 +33,13 @@ enum Command {
     Read {
         #[command(flatten)]
         read: command::read::ReadArgs,
-        /// Use this sensor alone; `emulated` needs neither hardware nor configuration
+        /// Use this sensor alone; `emulated` needs neither hardware nor configuration, and its figures are simulated
         #[arg(long, value_name = "NAME")]
         sensor: Option<String>,
     },
     /// Tell what works, what is missing and what to do
     Check(Overrides),
-    /// Run a command and print the joules it took
+    /// Run a command and print the joules it took; exits with the command's exit code
     Exec(command::exec::ExecArgs),
     /// Get the runtime that executes models
     Runtime(command::runtime::Arguments),
