@@ -58,6 +58,24 @@ pub struct InvalidReason {
     pub message: String,
 }
 
+impl InvalidReason {
+    /// Reasons as one text for people: each code once, with all that was said under it.
+    pub fn text(reasons: &[Self]) -> String {
+        let mut codes: Vec<&str> = Vec::new();
+        for reason in reasons {
+            if !codes.contains(&reason.code.as_str()) {
+                codes.push(&reason.code);
+            }
+        }
+        let of = |code: &str| {
+            let said: Vec<_> =
+                reasons.iter().filter(|reason| reason.code == code).map(|reason| reason.message.as_str()).collect();
+            format!("{code}: {}", said.join(", and "))
+        };
+        codes.into_iter().map(of).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// What an attempt measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
@@ -137,4 +155,16 @@ pub struct InferenceResult {
     pub input: String,
     /// Output tensor, for people.
     pub output: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_stands_once() {
+        let reason = |code: &str, message: &str| InvalidReason { code: code.to_owned(), message: message.to_owned() };
+        let reasons = [reason("lost", "3 idle"), reason("clipped", "far"), reason("lost", "4 active")];
+        assert_eq!(InvalidReason::text(&reasons), "lost: 3 idle, and 4 active; clipped: far");
+    }
 }

@@ -111,6 +111,8 @@ fn lost_readings_beyond_one_percent_are_a_reason() {
     assert!(trial.codes().is_empty(), "24 of 2,500 are just allowed");
     trial.samples.lost = lost(30);
     assert_eq!(trial.codes(), ["readings_lost"]);
+    let message = &trial.assess().invalid_reasons[0].message;
+    assert!(message.ends_with("quiet the machine, or see `agent check`"), "{message}");
     let outside = Window::new(MonoNs(ms(950)), MonoNs(ms(990))).expect("ascending");
     trial.samples.lost[0].between = outside;
     assert!(trial.codes().is_empty(), "lost between the windows");
@@ -165,6 +167,9 @@ fn a_hole_is_never_bridged() {
     let start = trial.samples.readings.partition_point(|reading| reading.at.0 < ms(2_000));
     trial.samples.readings.drain(start..start + 40);
     assert_eq!(trial.codes(), ["samples_missing"]);
+    let message = &trial.assess().invalid_reasons[0].message;
+    assert!(message.starts_with("a hole of 33.1 ms in the active window (bound 20.2 ms): "), "{message}");
+    assert!(message.ends_with("see `agent check`"), "{message}");
     assert!(trial.assess().measurement.is_none(), "no figure comes from a window with a hole");
 }
 

@@ -4,7 +4,7 @@ use tinywatt_proto::v1;
 
 use super::bounds::{EDGE_PART_MAX, IDLE_DRIFT_PART_MAX, SUSPECT_PART_MAX};
 use super::reason;
-use super::window::{Measured, whole};
+use super::window::{Measured, WAY_OUT, whole};
 use crate::result::InvalidReason;
 use crate::store::ChannelSamples;
 
@@ -36,11 +36,11 @@ fn suspect(window: &Measured) -> Vec<InvalidReason> {
     let (lost_percent, late_percent) = (percent(lost), percent(late));
     let lost = (lost > 0).then(|| {
         let message = format!("{lost} readings of the {phase} window were lost ({lost_percent:.1} %");
-        reason("readings_lost", format!("{message}, bound {bound} % with those late or torn)"))
+        reason("readings_lost", format!("{message}, bound {bound} % with those late or torn): {WAY_OUT}"))
     });
     let late = (late > 0).then(|| {
         let message = format!("{late} readings of the {phase} window are late or torn ({late_percent:.1} %");
-        reason("readings_late", format!("{message}, bound {bound} % with those lost)"))
+        reason("readings_late", format!("{message}, bound {bound} % with those lost): {WAY_OUT}"))
     });
     lost.into_iter().chain(late).collect()
 }

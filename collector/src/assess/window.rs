@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tinywatt_energy::{Energy, Series, Uncertainty, integrate};
+use tinywatt_energy::{Energy, EnergyError, Series, Uncertainty, integrate};
 use tinywatt_proto::sample::Flags;
 use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::units::Joules;
@@ -60,7 +60,7 @@ pub(super) fn measure(series: &Series, samples: &ChannelSamples, wire: &v1::Wind
         .map_err(|error| reason("unreadable", format!("the {phase} window is empty: {error}")))?;
     let period = Duration::from_nanos(samples.channel.sample_period_ns);
     let energy = integrate(series, window, bounds::gap_max(period))
-        .map_err(|error| reason("samples_missing", format!("the {phase} window has no energy: {error}")))?;
+        .map_err(|error| reason("samples_missing", no_energy(phase, error, bounds::gap_max(period))))?;
     let inside = || samples.readings.iter().filter(|reading| window.contains(reading.at));
     let doubtful = |flags: Flags| flags.contains(Flags::TORN) || flags.contains(Flags::LATE);
     let touches = |other: &Window| other.start() < window.end() && window.start() < other.end();
@@ -82,6 +82,27 @@ pub(super) fn measure(series: &Series, samples: &ChannelSamples, wire: &v1::Wind
         energy,
     })
 }
+
+/// Says for people what is missing, and what to do about it.
+fn no_energy(phase: &str, error: EnergyError, gap_max: Duration) -> String {
+    let milliseconds = |time: Duration| (time.as_secs_f64() * 1e4).round() / 10.0;
+    match error {
+        EnergyError::Gap { length, .. } => format!(
+            "a hole of {} ms in the {phase} window (bound {} ms): the sampler was held up or the sensor did not answer; \
+             {WAY_OUT}",
+            milliseconds(length),
+            milliseconds(gap_max)
+        ),
+        EnergyError::NotCovered(_) => format!(
+            "the readings do not reach past both edges of the {phase} window: the sampler began late or stopped early; \
+             {WAY_OUT}"
+        ),
+        EnergyError::NotAscending(_) => format!("the {phase} window has no energy: {error}"),
+    }
+}
+
+/// What to do when readings are missing.
+pub(super) const WAY_OUT: &str = "quiet the machine, or see `agent check`";
 
 /// A count as a number.
 #[expect(clippy::cast_precision_loss, reason = "counts of inferences and nanoseconds of a period stay below 2^53")]

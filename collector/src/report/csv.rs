@@ -131,7 +131,12 @@ fn recorded_windows(report: &Report, row: &Row) -> String {
 }
 
 fn reasons(attempt: &InvalidAttempt) -> String {
-    let codes: Vec<_> = attempt.reasons.iter().map(|reason| reason.code.as_str()).collect();
+    let mut codes: Vec<&str> = Vec::new();
+    for reason in &attempt.reasons {
+        if !codes.contains(&reason.code.as_str()) {
+            codes.push(&reason.code);
+        }
+    }
     format!("trial {} attempt {}: {}", attempt.trial, attempt.attempt, codes.join(", "))
 }
 
