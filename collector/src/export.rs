@@ -12,7 +12,7 @@ use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 use tokio::sync::mpsc;
 
-use crate::result::{Measurement, TrialResult};
+use crate::result::{Measurement, TrialResult, WindowResult};
 use crate::store::{AttemptRow, ChannelSamples, ClockFit, ReadError, RunRow, Store};
 
 /// Time whose readings are held at once: 10,000 of them at 1 kHz, below a megabyte with their text.
@@ -83,6 +83,15 @@ struct Source {
     place: String,
 }
 
+/// What was sampled during an attempt.
+struct Taken<'a> {
+    boot: BootId,
+    channel: u32,
+    kind: &'static str,
+    /// Rows that still lack their source.
+    windows: Vec<Row<'a>>,
+}
+
 /// One row. What is not known, or has no meaning for its kind of record, stays empty.
 #[derive(Default)]
 struct Row<'a> {
@@ -131,7 +140,11 @@ impl Export {
             text,
             format_args!("# kind: measured, measured_elsewhere, estimated or simulated: never average over kinds"),
         );
-        line(text, format_args!("# joules: of a window all of its energy; of a sample that of a metering interval"));
+        line(
+            text,
+            format_args!("# joules: of a window all of its energy (empty: samples are missing); of a sample that of"),
+        );
+        line(text, format_args!("#   a metering interval"));
         line(text, format_args!("# flags: 1 clipped, 2 torn, 4 late; count: inferences of a window, readings lost"));
         line(text, format_args!("{COLUMNS}"));
     }
@@ -140,50 +153,57 @@ impl Export {
         // What is still executing has neither windows nor a verdict.
         let Some(result) = &row.result else { return Ok(()) };
         let reasons: Vec<_> = result.invalid_reasons.iter().map(|reason| reason.message.as_str()).collect();
-        let source = format!("{},,{},,", place(result), row.node);
         let reason = reasons.join("; ");
-        self.row(&Row { record: "attempt", source: &source, reason: &reason, ..Row::default() });
-        let Some(measurement) = &result.measurement else { return Ok(()) };
-        let boot = uuid::Uuid::parse_str(&measurement.samples_boot_id)
-            .ok()
-            .and_then(|uuid| BootId::from_bytes(uuid.as_bytes()))
-            .ok_or_else(|| ExportError::BootId {
-                trial: result.trial,
-                attempt: result.attempt,
-                boot_id: measurement.samples_boot_id.clone(),
-            })?;
-        let clock = self.store.clock_fit(&row.node, boot).await?;
-        let source = Source { node: row.node.clone(), boot, clock, place: place(result) };
-        self.windows(measurement, &source);
-        let start = measurement.windows.iter().map(|window| window.start_mono_ns).min();
-        let end = measurement.windows.iter().map(|window| window.end_mono_ns).max();
+        let Some(taken) = self.taken(row, result).await? else {
+            let source = format!("{},,{},,", place(result), row.node);
+            self.row(&Row { record: "attempt", source: &source, reason: &reason, ..Row::default() });
+            return Ok(());
+        };
+        let clock = self.store.clock_fit(&row.node, taken.boot).await?;
+        let source = Source { node: row.node.clone(), boot: taken.boot, clock, place: place(result) };
+        let text = source.text(taken.kind, taken.channel);
+        self.row(&Row { record: "attempt", source: &text, reason: &reason, ..Row::default() });
+        for window in &taken.windows {
+            self.row(&Row {
+                source: &text,
+                unix_ns: window.mono_ns.and_then(|at| source.unix_ns(MonoNs(at))),
+                ..*window
+            });
+        }
+        let start = taken.windows.iter().filter_map(|window| window.mono_ns).min();
+        let end = taken.windows.iter().filter_map(|window| window.end_mono_ns).max();
         let (Some(start), Some(end)) = (start, end) else { return Ok(()) };
         let mut from = MonoNs(start);
         while let Ok(rest) = Window::new(from, MonoNs(end)) {
             let slice = Window::new(from, rest.end().min(from.after(SLICE))).expect("a part of the rest, not empty");
-            let samples = self.store.samples(&source.node, boot, measurement.samples_channel, slice).await?;
+            let samples = self.store.samples(&source.node, taken.boot, taken.channel, slice).await?;
             self.slice(&samples, slice, from == MonoNs(start), &source).await?;
             from = slice.end();
         }
         Ok(())
     }
 
-    fn windows(&mut self, measurement: &Measurement, source: &Source) {
-        let text = source.text(kind(measurement), measurement.samples_channel);
-        for window in &measurement.windows {
-            self.row(&Row {
-                record: "window",
-                source: &text,
-                phase: &window.phase,
-                mono_ns: Some(window.start_mono_ns),
-                end_mono_ns: Some(window.end_mono_ns),
-                unix_ns: source.unix_ns(MonoNs(window.start_mono_ns)),
-                watts: Some(window.power_watts_mean),
-                joules: Some(window.energy_joules.value),
-                count: Some(window.inference_count),
-                ..Row::default()
-            });
+    /// What was sampled during an attempt: by its figures, or without any by what its agent said. `None` when no sample
+    /// can be told to be its own.
+    async fn taken<'a>(&self, row: &AttemptRow, result: &'a TrialResult) -> Result<Option<Taken<'a>>, Stop> {
+        if let Some(measurement) = &result.measurement {
+            return Ok(Some(measured(result, measurement)?));
         }
+        let Some(outcome) = self.store.outcome(&row.attempt).await? else { return Ok(None) };
+        let Some(boot) = BootId::from_bytes(&outcome.samples_boot_id) else { return Ok(None) };
+        let channel = outcome.samples_channel;
+        let instant = Window::new(MonoNs(0), MonoNs(1)).expect("ascending");
+        let kind = match self.store.samples(&row.node, boot, channel, instant).await {
+            Ok(samples) => channel_kind(&samples.channel),
+            // Invalid perhaps for that very reason; there is nothing to show.
+            Err(ReadError::UnknownChannel { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let windows = match &outcome.result {
+            Some(v1::trial_outcome::Result::Completed(completed)) => completed.windows.as_slice(),
+            _ => &[],
+        };
+        Ok(Some(Taken { boot, channel, kind, windows: windows.iter().filter_map(said).collect() }))
     }
 
     async fn slice(
@@ -272,6 +292,46 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 /// Trial, attempt, treatment, valid.
 fn place(result: &TrialResult) -> String {
     format!("{},{},{},{}", result.trial, result.attempt, field(&result.treatment), result.is_valid())
+}
+
+fn measured<'a>(result: &TrialResult, measurement: &'a Measurement) -> Result<Taken<'a>, ExportError> {
+    let boot = uuid::Uuid::parse_str(&measurement.samples_boot_id)
+        .ok()
+        .and_then(|uuid| BootId::from_bytes(uuid.as_bytes()))
+        .ok_or_else(|| ExportError::BootId {
+            trial: result.trial,
+            attempt: result.attempt,
+            boot_id: measurement.samples_boot_id.clone(),
+        })?;
+    let window = |window: &'a WindowResult| Row {
+        record: "window",
+        phase: &window.phase,
+        mono_ns: Some(window.start_mono_ns),
+        end_mono_ns: Some(window.end_mono_ns),
+        watts: Some(window.power_watts_mean),
+        joules: Some(window.energy_joules.value),
+        count: Some(window.inference_count),
+        ..Row::default()
+    };
+    let windows = measurement.windows.iter().map(window).collect();
+    Ok(Taken { boot, channel: measurement.samples_channel, kind: kind(measurement), windows })
+}
+
+/// A window as the agent said it, without an energy; `None` for phases whose energy nobody asks for.
+fn said(window: &v1::Window) -> Option<Row<'static>> {
+    let phase = match window.phase() {
+        v1::Phase::Idle => "idle",
+        v1::Phase::Active => "active",
+        _ => return None,
+    };
+    Some(Row {
+        record: "window",
+        phase,
+        mono_ns: Some(window.start_mono_ns),
+        end_mono_ns: Some(window.end_mono_ns),
+        count: Some(window.inference_count),
+        ..Row::default()
+    })
 }
 
 /// A row with what the channel gives.

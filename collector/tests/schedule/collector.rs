@@ -232,6 +232,24 @@ pub(crate) fn assess_by_word() -> Assess {
     })
 }
 
+/// As by word, but first attempts have a hole and therefore no figures.
+pub(crate) fn assess_first_as_hole() -> Assess {
+    let by_word = assess_by_word();
+    Arc::new(move |attempt, planned, outcome| {
+        let is_first = attempt.attempt == 1;
+        let judged = by_word(attempt, planned, outcome);
+        Box::pin(async move {
+            let mut result = judged.await?;
+            if is_first {
+                result.measurement = None;
+                result.invalid_reasons =
+                    vec![InvalidReason { code: "samples_missing".to_owned(), message: "a hole".to_owned() }];
+            }
+            Ok(result)
+        })
+    })
+}
+
 /// Never comes to an end: what a collector is at when it is killed.
 pub(crate) fn assess_for_ever() -> Assess {
     Arc::new(|_, _, _| Box::pin(std::future::pending()))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::{Act, Agent, Script};
-use collector::{Collector, WAIT, assess_by_word, assess_for_ever, submission};
+use collector::{Collector, WAIT, assess_by_word, assess_first_as_hole, assess_for_ever, submission};
 use tinywatt_collector::schedule;
 use tinywatt_collector::server::{Config, Server, StartError};
 use tinywatt_proto::ids::{AttemptId, BootId};
@@ -95,6 +95,35 @@ async fn a_run_on_two_nodes_goes_to_its_end_and_can_be_reported_and_exported() {
     assert!((cell("watts").parse::<f64>().unwrap() - 0.5).abs() < 1e-12);
     assert!((cell("amperes").parse::<f64>().unwrap() - 0.1).abs() < 1e-12);
     collector.stop().await;
+}
+
+#[tokio::test]
+async fn the_samples_of_an_attempt_without_figures_are_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_first_as_hole()).await;
+    let _p = Agent::start(collector.address.subscribe(), "p", always(Act::Complete));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    let mut control = collector.control().await;
+    let request = v1::ExportRequest { run_id: run.to_string(), trial: None };
+    let mut chunks = control.export(request).await.unwrap().into_inner();
+    let mut export = String::new();
+    while let Some(response) = chunks.message().await.unwrap() {
+        export.push_str(&response.chunk);
+    }
+    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(export.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let of =
+        |row: &csv::StringRecord, name: &str| row[header.iter().position(|column| column == name).unwrap()].to_owned();
+    let first: Vec<_> = reader.records().map(Result::unwrap).filter(|row| of(row, "attempt") == "1").collect();
+    let count = |record: &str| first.iter().filter(|row| &row[0] == record).count();
+    assert_eq!((count("attempt"), count("window"), count("sample")), (1, 1, 50), "{export}");
+    let attempt = first.iter().find(|row| &row[0] == "attempt").unwrap();
+    assert_eq!((of(attempt, "kind"), of(attempt, "reason")), ("simulated".to_owned(), "a hole".to_owned()));
+    assert!(!of(attempt, "boot_id").is_empty());
+    let window = first.iter().find(|row| &row[0] == "window").unwrap();
+    assert_eq!((of(window, "phase"), of(window, "joules")), ("active".to_owned(), String::new()));
 }
 
 #[tokio::test]
