@@ -7,7 +7,7 @@ use tinywatt_proto::v1::RunState;
 use super::comparable;
 use super::input::{RunReport, Workload};
 use super::row;
-use super::table::{Counts, Header, InvalidAttempt, Recording, Report, Row};
+use super::table::{Counts, Header, INCOMPLETE, InvalidAttempt, Recording, Report, Row};
 use super::utc::rfc3339;
 use super::words::{kind_banner, kind_note};
 use crate::result::{InvalidReason, Kind, Measurement, TrialResult};
@@ -119,6 +119,7 @@ fn empty_row(treatment: &str, node: &str, workload: Option<&Workload>, counts: C
         counts,
         quality: None,
         latency: None,
+        inferences_per_second: None,
         memory: None,
         energy: None,
         notes: Vec::new(),
@@ -137,7 +138,7 @@ fn header(run: &RunReport) -> Header {
             RunState::Running => "running",
             RunState::Completed => "completed",
             RunState::Cancelled => "cancelled",
-            RunState::Incomplete => "incomplete",
+            RunState::Incomplete => INCOMPLETE,
             RunState::Unspecified => "unknown",
         },
         started_utc: rfc3339(run.started_unix_ns),

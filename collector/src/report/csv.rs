@@ -62,6 +62,7 @@ fn fields(report: &Report, row: &Row) -> Vec<Field> {
         ("latency_seconds_p50", cell(row.latency.map(|latency| latency.seconds_p50))),
         ("latency_seconds_p95", cell(row.latency.map(|latency| latency.seconds_p95))),
         ("latency_seconds_p99", cell(row.latency.map(|latency| latency.seconds_p99))),
+        ("inferences_per_second", cell(row.inferences_per_second)),
         ("memory_bytes_peak", cell(row.memory.map(|memory| memory.bytes_peak))),
         ("memory_bytes_increase", cell(row.memory.map(|memory| memory.bytes_increase))),
     ];

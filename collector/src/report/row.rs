@@ -1,7 +1,8 @@
 //! The figures of one row, from its replicates: all valid, all of one kind, in the order of their index.
 
 use super::build::Counted;
-use super::latency;
+use super::latency::{self, Latency};
+use super::scale::Prefix;
 use super::table::{Energy, JoulesOverReplicates, Memory, Quality, RecordedWindow, Recording, Row};
 use crate::result::{InferenceResult, Uncertain, WindowResult};
 use crate::statistics::{mean, mean_interval95, scores};
@@ -32,6 +33,8 @@ pub(super) fn filled(row: Row, replicates: &[Counted<'_>], is_recording: bool) -
     if let Some(energy) = &energy {
         notes.extend(energy_notes(energy));
     }
+    let inferences_per_second = if is_recording { None } else { inferences_per_second(replicates) };
+    notes.extend(inferences_per_second.zip(latency).and_then(|(rate, latency)| slower_than_latency(rate, &latency)));
     Row {
         thread_count: inferences.first().map_or(row.thread_count, |inference| Some(inference.thread_count)),
         runtimes: distinct(
@@ -39,6 +42,7 @@ pub(super) fn filled(row: Row, replicates: &[Counted<'_>], is_recording: bool) -
         ),
         quality,
         latency,
+        inferences_per_second,
         memory: memory(&inferences),
         energy,
         notes,
@@ -142,6 +146,33 @@ fn power_watts(counted: &Counted<'_>) -> Option<f64> {
     let weighted: f64 = active_windows(counted).map(|window| window.power_watts_mean * window_seconds(window)).sum();
     let seconds: f64 = active_windows(counted).map(window_seconds).sum();
     Some(weighted / seconds).filter(|watts| watts.is_finite())
+}
+
+/// Inferences of a replicate's active windows per second of them, the mean over replicates.
+fn inferences_per_second(replicates: &[Counted<'_>]) -> Option<f64> {
+    let of_replicate = |counted: &Counted<'_>| {
+        let inference_count: u64 = active_windows(counted).map(|window| window.inference_count).sum();
+        let seconds: f64 = active_windows(counted).map(window_seconds).sum();
+        Some(as_f64(inference_count) / seconds).filter(|rate| rate.is_finite() && *rate > 0.0)
+    };
+    mean(&replicates.iter().filter_map(of_replicate).collect::<Vec<_>>())
+}
+
+/// Part by which the mean time of an inference may exceed the median latency unremarked.
+const MEAN_TO_MEDIAN_MAX: f64 = 1.5;
+
+/// Energy and latency do not belong together when the active window held much else than median inferences.
+fn slower_than_latency(inferences_per_second: f64, latency: &Latency) -> Option<String> {
+    let (mean, median) = (1.0 / inferences_per_second, latency.seconds_p50);
+    (mean > MEAN_TO_MEDIAN_MAX * median).then(|| {
+        let micro = |seconds: f64| Prefix::MICRO.text(seconds, 1);
+        format!(
+            "the active window took {} µs per inference, the median inference {} µs: the device was busy with \
+             something else, or the latency has a long tail",
+            micro(mean),
+            micro(median)
+        )
+    })
 }
 
 /// The emulated load's own joules per inference, the mean over replicates; absent unless every window knows them.

@@ -20,6 +20,8 @@ const PREFIXES: [Prefix; 7] = [
 ];
 
 impl Prefix {
+    /// No prefix.
+    pub(super) const NONE: Self = PREFIXES[3];
     /// Millionths; what published energy figures of small boards are in.
     pub(super) const MICRO: Self = PREFIXES[5];
     /// Thousandths.
@@ -27,8 +29,7 @@ impl Prefix {
 
     /// Finds the largest prefix that leaves every figure but zeros at 1 or above; none for a column without figures.
     pub(super) fn for_column(figures: impl IntoIterator<Item = f64>) -> Self {
-        let none = Self { symbol: "", factor: 1.0 };
-        let Some(smallest) = smallest(figures) else { return none };
+        let Some(smallest) = smallest(figures) else { return Self::NONE };
         PREFIXES.into_iter().find(|prefix| smallest >= prefix.factor).unwrap_or(PREFIXES[PREFIXES.len() - 1])
     }
 

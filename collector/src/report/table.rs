@@ -60,6 +60,16 @@ pub struct Header {
     pub attempt_count_running: u32,
 }
 
+impl Header {
+    /// Whether the run ended without a valid attempt at every trial.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.state == INCOMPLETE
+    }
+}
+
+/// Word for a run that ended without a valid attempt at every trial.
+pub(super) const INCOMPLETE: &str = "incomplete";
+
 /// One treatment on one node, over its valid replicates of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
@@ -85,6 +95,9 @@ pub struct Row {
     pub quality: Option<Quality>,
     /// Latency over all valid replicates; absent for recordings.
     pub latency: Option<Latency>,
+    /// Inferences per second of active window, the mean over the valid replicates; absent for recordings. Below one over
+    /// the latency: the window holds everything between inferences, too.
+    pub inferences_per_second: Option<f64>,
     /// Memory of the worker process; absent for recordings.
     pub memory: Option<Memory>,
     /// Energy; absent when no trial is valid.

@@ -5,6 +5,7 @@ use super::table::{Energy, InvalidAttempt, JoulesOverReplicates, Recording, Repo
 use super::text::{ABSENT, Scale, Table, TextTable};
 use super::utc::{duration_text, utc_text};
 use super::words::kind_word;
+use crate::result::InvalidReason;
 
 /// Significant digits of the smallest figure of an energy, latency, power or size column.
 const FIGURE_DIGITS: i32 = 4;
@@ -108,14 +109,18 @@ fn speed(report: &Report) -> TextTable {
     table.figures("threads".to_owned(), rows.iter().map(|row| count(row.thread_count.map(u64::from))));
     let inferences = |row: &&Row| count(row.latency.map(|latency| latency.inference_count));
     table.figures("inferences".to_owned(), rows.iter().map(inferences));
+    // Without a prefix: a rate of inferences is read against counts and seconds.
+    let rate = Scale::new(Prefix::NONE, rows.iter().filter_map(|row| row.inferences_per_second), FIGURE_DIGITS);
+    let rates = rows.iter().map(|row| rate.cell(row.inferences_per_second));
+    table.figures("inferences\nper second".to_owned(), rates);
     let mut percentile = |head: &str, seconds: fn(&Row) -> Option<f64>| {
         table.figures(latency.head(head, "s"), rows.iter().map(|row| latency.cell(seconds(row))));
     };
-    percentile("latency p50", |row| Some(row.latency?.seconds_p50));
+    percentile("latency\np50", |row| Some(row.latency?.seconds_p50));
     percentile("p95", |row| Some(row.latency?.seconds_p95));
     percentile("p99", |row| Some(row.latency?.seconds_p99));
     let peak = |row: &&Row| memory.cell(row.memory.and_then(|memory| bytes(Some(memory.bytes_peak))));
-    table.figures(memory.head("peak memory", "B"), rows.iter().map(peak));
+    table.figures(memory.head("peak\nmemory", "B"), rows.iter().map(peak));
     let increase = |row: &&Row| memory.cell(row.memory.and_then(|memory| bytes(Some(memory.bytes_increase))));
     table.figures(memory.head("increase", "B"), rows.iter().map(increase));
     table.finish()
@@ -205,20 +210,30 @@ fn recording(recording: &Recording) -> TextTable {
 }
 
 fn invalid(report: &Report) -> TextTable {
-    let attempts = &report.invalid_attempts;
+    let groups = alike(&report.invalid_attempts);
     let mut table = Table::new("Invalid attempts");
-    table.words("treatment", attempts.iter().map(|attempt| attempt.treatment.clone()));
-    table.words("node", attempts.iter().map(|attempt| attempt.node.clone()));
-    table.figures("trial".to_owned(), attempts.iter().map(|attempt| attempt.trial.to_string()));
-    table.figures("attempt".to_owned(), attempts.iter().map(|attempt| attempt.attempt.to_string()));
-    table.figures("replicate".to_owned(), attempts.iter().map(|attempt| attempt.replicate.to_string()));
-    let reasons = |attempt: &InvalidAttempt| {
-        let texts: Vec<_> =
-            attempt.reasons.iter().map(|reason| format!("{}: {}", reason.code, reason.message)).collect();
-        texts.join("; ")
+    table.words("treatment", groups.iter().map(|group| group[0].treatment.clone()));
+    table.words("node", groups.iter().map(|group| group[0].node.clone()));
+    table.figures("count".to_owned(), groups.iter().map(|group| group.len().to_string()));
+    let places = |group: &Vec<&InvalidAttempt>| {
+        group.iter().map(|attempt| format!("{}.{}", attempt.trial, attempt.attempt)).collect::<Vec<_>>().join(", ")
     };
-    table.words("reasons", attempts.iter().map(reasons));
+    table.words("trial.attempt", groups.iter().map(places));
+    table.words("reasons", groups.iter().map(|group| InvalidReason::text(&group[0].reasons)));
     table.finish()
+}
+
+/// Attempts of one treatment on one node with the same reasons, together; each group where its first attempt stood.
+fn alike(attempts: &[InvalidAttempt]) -> Vec<Vec<&InvalidAttempt>> {
+    let key = |attempt: &InvalidAttempt| (attempt.treatment.clone(), attempt.node.clone(), attempt.reasons.clone());
+    let mut groups: Vec<Vec<&InvalidAttempt>> = Vec::new();
+    for attempt in attempts {
+        match groups.iter_mut().find(|group| key(group[0]) == key(attempt)) {
+            Some(group) => group.push(attempt),
+            None => groups.push(vec![attempt]),
+        }
+    }
+    groups
 }
 
 fn remarks(report: &Report) -> TextTable {

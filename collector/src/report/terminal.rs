@@ -7,13 +7,17 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Tab
 use super::table::Report;
 use super::tables::{header_facts, score, tables};
 use super::text::{Align, Column, TextTable};
-use super::words::DEFINITIONS;
 
 /// Columns of a terminal that every line fits in.
 const WIDTH: u16 = 120;
 
 /// What a column of words may be narrowed to.
 const WORD_WIDTH_MIN: u16 = 8;
+
+/// What to do about a run whose trials had no attempts left.
+const INCOMPLETE: &str = "This run is incomplete: some trials were invalid at every attempt. Mend what \
+                          \"Invalid attempts\" names, then start it again with `collector schedule EXPERIMENT.toml`; \
+                          'attempts_max' there allows more attempts at a trial.";
 
 /// Prints a report.
 pub(super) fn render(report: &Report) -> String {
@@ -40,9 +44,9 @@ pub(super) fn render(report: &Report) -> String {
             text += &format!("{}\n", wrapped(&format!("* {}", plain(note)), "  "));
         }
     }
-    text += "\nWhat the columns mean\n";
-    for (name, meaning) in DEFINITIONS {
-        text += &format!("{}\n", wrapped(&format!("{name}: {meaning}"), "    "));
+    text += &format!("\nWhat the columns mean: see `collector report {} --format md`.\n", plain(&report.header.run));
+    if report.header.is_incomplete() {
+        text += &format!("\n{}\n", wrapped(INCOMPLETE, ""));
     }
     text
 }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use tinywatt_proto::v1::ReportFormat;
+use tinywatt_proto::v1::{ReportFormat, RunState};
 
 use super::fixture::{mixed, model, simulated, trial, without_a_valid_trial};
 use super::table::Row;
@@ -95,6 +95,42 @@ fn invalid_attempts_are_in_no_mean() {
     assert_eq!((row.counts.replicate_count_valid, row.counts.replicate_count_attempted), (1, 2));
     assert_eq!(report.invalid_attempts.len(), 1);
     assert_eq!(report.invalid_attempts[0].reasons[0].code, "readings_lost");
+}
+
+#[test]
+fn alike_invalid_attempts_share_a_line() {
+    let text = render(&without_a_valid_trial(), ReportFormat::Terminal);
+    assert!(text.contains("0.1, 0.2"), "{text}");
+    assert_eq!(text.matches("signal 9").count(), 1, "{text}");
+}
+
+/// 10 s with 10,000 inferences are 1 ms each, with 5,000 of them 2 ms; the median of the histogram is 1.125 ms.
+#[test]
+fn a_device_busy_with_something_else_is_remarked() {
+    for (inference_count, remark) in [
+        (10_000_u32, None),
+        (
+            5_000,
+            Some("the active window took 2000.0 µs per inference, the median inference 1125.4 µs: the device was busy"),
+        ),
+    ] {
+        let mut measurement = model(4e-3, 1_000_000, 1_000);
+        measurement.windows[1].inference_count = u64::from(inference_count);
+        let report = values(&run_of(vec![trial("float32", "demo-a", 0, 0, measurement)]));
+        let row = row(&report.rows, "float32", "demo-a");
+        assert_eq!(row.inferences_per_second.map(|rate| rate * 10.0), Some(f64::from(inference_count)));
+        let notes = row.notes.join("; ");
+        assert_eq!(notes.contains("the active window took"), remark.is_some(), "{notes}");
+        assert!(notes.contains(remark.unwrap_or_default()), "{notes}");
+    }
+}
+
+#[test]
+fn an_incomplete_run_ends_with_what_to_do() {
+    let run = RunReport { state: RunState::Incomplete, ..without_a_valid_trial() };
+    let text = render(&run, ReportFormat::Terminal);
+    assert!(text.lines().rev().take(2).any(|line| line.contains("attempts_max")), "{text}");
+    assert!(!render(&without_a_valid_trial(), ReportFormat::Terminal).contains("attempts_max"));
 }
 
 #[test]

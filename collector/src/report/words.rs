@@ -50,7 +50,7 @@ pub(super) fn kind_banner(kind: Kind, count: usize, row_count: usize) -> String 
 }
 
 /// Column and its meaning, one sentence each, in the order of the tables.
-pub(super) const DEFINITIONS: [(&str, &str); 22] = [
+pub(super) const DEFINITIONS: [(&str, &str); 23] = [
     ("kind", "where energy figures come from; kinds never share a cell or a mean."),
     ("number format", "what the model's tensors hold, read from the file and not from its name."),
     ("size", "the deployable model file; 1 kB = 1000 bytes, 1 MB = 1,000,000 bytes."),
@@ -66,6 +66,11 @@ pub(super) const DEFINITIONS: [(&str, &str); 22] = [
         "latency p50, p95, p99",
         "percentiles over the inferences of all valid replicates together, each timed from copying the input in to \
          reading the output out.",
+    ),
+    (
+        "inferences per second",
+        "inferences completed in the active window, divided by its length, the mean over the valid replicates; its inverse \
+         is what an inference took with everything between two of them.",
     ),
     ("peak memory", "largest resident memory of the worker process in any valid replicate; 1 MB = 1,000,000 bytes."),
     ("increase", "peak memory less what the process held before it loaded the model."),
