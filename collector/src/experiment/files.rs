@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::parse::{DatasetKeys, Files, ModelKeys, TraceKeys};
 use super::problem::{Findings, Located};
-use super::{Artifact, LoadedDataset, LoadedModel, LoadedTrace, fit};
+use super::{Artifact, LoadedDataset, LoadedModel, LoadedTrace, fit, recording};
 use crate::dataset::{self, Dataset, DatasetError, Request};
 use crate::tflite::Model;
 
@@ -88,8 +88,8 @@ fn model(keys: ModelKeys, dataset: Option<&Dataset>, folder: &Path, findings: &m
 
 fn trace(keys: TraceKeys, folder: &Path, findings: &mut Findings) -> Option<LoadedTrace> {
     let (path, content) = content(&keys.file, folder, findings)?;
-    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&content) {
-        findings.add(&keys.file.place, format_args!("{path} is not a recording, which is JSON: {error}"));
+    if let Err(problem) = recording::check(&content) {
+        findings.add(&keys.file.place, format_args!("{path} {problem}"));
         return None;
     }
     Some(LoadedTrace { name: keys.name, artifact: Artifact::new(file_name(&path), content) })

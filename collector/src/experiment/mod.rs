@@ -11,6 +11,7 @@ mod keys;
 mod parse;
 mod prepare;
 mod problem;
+mod recording;
 
 use std::path::Path;
 use std::time::Duration;
