@@ -71,11 +71,10 @@ const RUNTIMES: [&str; 1] = ["litert"];
 /// Reads the text; `None` when it is no TOML.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Draft> {
     let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
+    // What follows the first mistake is mostly its echo.
+    if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start)) {
         let start = error.span().map_or(0, |span| span.start);
         findings.add(&Place { line: line(text, start), key: String::new() }, format_args!("{}", error.message()));
-    }
-    if !errors.is_empty() {
         return None;
     }
     let mut keys = Keys::root(text, document.get_ref());

@@ -28,7 +28,7 @@ impl Bench {
         let float32 = MODELS[0].content;
         fs::write(folder.path().join("cut.tflite"), &float32[..float32.len() / 2]).expect("cut model");
         fs::write(folder.path().join("text.tflite"), "not a model").expect("other file");
-        fs::write(folder.path().join("trace.json"), "[]").expect("trace");
+        fs::write(folder.path().join("trace.json"), TRACE).expect("trace");
         fs::write(folder.path().join("cut.json"), "[{\"a\":").expect("cut trace");
         let set = |encoding, classes, shape: &[u32], bytes: usize| {
             InputSet::new(encoding, classes, shape.to_vec(), vec![0], vec![0; bytes]).expect("fits").to_bytes()
@@ -50,6 +50,10 @@ impl Bench {
         problems.to_string().replace(&format!("{}/", self.folder.path().display()), "")
     }
 }
+
+/// One recording, as benches publish them.
+const TRACE: &str =
+    r#"[{"infer": {"iterations": 5}, "power": {"samples": [1e-5, 2e-5], "timestamps": [["00", 0], ["01", 2]]}}]"#;
 
 const WHOLE: &str = r#"name = "digits"
 nodes = ["pi-4"]
@@ -450,6 +454,22 @@ fn a_window_too_short_for_its_sensor_is_refused() {
          e.toml:6: windows.idle: 1s is too short for channel 'rail' of node 'pi-4', which takes a sample every 1s; \
          use at least 1m 40s (100 samples)",
     );
+}
+
+#[test]
+fn a_recording_that_no_agent_could_play_is_refused() {
+    let text = "name = \"x\"\nnodes = [\"pi-4\"]\n[[trace]]\nname = \"t\"\nfile = \"empty.json\"\n";
+    let bench = Bench::new(text);
+    fs::write(bench.folder.path().join("empty.json"), "{}").expect("file");
+    let found = bench.read().map(|_| ()).expect_err("no recording");
+    assert!(found.starts_with("e.toml:5: trace.file: empty.json is not a recording, which is a JSON list"), "{found}");
+}
+
+#[test]
+fn of_text_that_is_no_toml_the_first_mistake_is_told() {
+    let text = "name = \"x\nnodes = [\"pi-4\"\n[[model\nname = = 3\nfile = \n";
+    let found = Bench::new(text).read().map(|_| ()).expect_err("no TOML");
+    assert!(found.starts_with("e.toml:1: ") && found.lines().count() == 1, "{found}");
 }
 
 #[test]
