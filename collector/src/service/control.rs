@@ -72,7 +72,7 @@ impl ControlService for Control {
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Reply<Self::WatchStream> {
         let row = self.known_run(&request.into_inner().run_id).await?;
-        let responses = watch::start(self.store.clone(), self.schedule.clone(), row.run);
+        let responses = watch::start(self.store.clone(), self.schedule.clone(), row);
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 

@@ -1,24 +1,32 @@
-//! The stream behind `Watch`: how a run is now, then every change, until it has ended.
+//! The stream behind `Watch`: how a run is now, then every change, until it has ended; and in between, what it waits
+//! for.
 
-use tinywatt_proto::ids::RunId;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
 use tinywatt_proto::v1;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use crate::result::TrialResult;
 use crate::schedule::driver::{Handle, Snapshot, Stopped, summary};
-use crate::store::Store;
+use crate::store::{RunRow, Store};
 
 /// Responses that wait for a watcher. Beyond, it falls behind, and is given the state anew when it catches up.
 const RESPONSE_COUNT: usize = 16;
 
 type Responses = mpsc::Sender<Result<v1::WatchResponse, Status>>;
 
+/// Time between looks at the nodes of a run. An agent that restarts is back within one.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
 /// Starts to watch a run that is in the store.
-pub(super) fn start(store: Store, schedule: Handle, run: RunId) -> mpsc::Receiver<Result<v1::WatchResponse, Status>> {
+pub(super) fn start(store: Store, schedule: Handle, row: RunRow) -> mpsc::Receiver<Result<v1::WatchResponse, Status>> {
     let (sender, receiver) = mpsc::channel(RESPONSE_COUNT);
     tokio::spawn(async move {
-        if let Err(status) = watch(&store, &schedule, run, &sender).await {
+        if let Err(status) = watch(&store, &schedule, row, &sender).await {
             // Nobody is there to be told when the watcher has left.
             let _ = sender.send(Err(status)).await;
         }
@@ -26,14 +34,28 @@ pub(super) fn start(store: Store, schedule: Handle, run: RunId) -> mpsc::Receive
     receiver
 }
 
-async fn watch(store: &Store, schedule: &Handle, run: RunId, sender: &Responses) -> Result<(), Status> {
+async fn watch(store: &Store, schedule: &Handle, row: RunRow, sender: &Responses) -> Result<(), Status> {
+    let run = row.run.clone();
     // Before the snapshot, so that nothing falls between the two.
     let mut changes = schedule.changes();
     let Some(mut seen) = resync(store, schedule, &run, sender).await? else { return Ok(()) };
+    let mut waits = Waits::default();
+    let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
     loop {
         let change = tokio::select! {
             () = sender.closed() => return Ok(()),
             () = schedule.stopped() => return Err(Stopped.into()),
+            _ = looks.tick() => {
+                for text in look(store, schedule, &row, &mut waits).await? {
+                    // The revision stays: changes under way are still to be told.
+                    if let Some(snapshot) = schedule.snapshot(run.clone()).await?
+                        && !send(sender, snapshot, text).await
+                    {
+                        return Ok(());
+                    }
+                }
+                continue;
+            }
             change = changes.recv() => change,
         };
         match change {
@@ -50,6 +72,73 @@ async fn watch(store: &Store, schedule: &Handle, run: RunId, sender: &Responses)
                 None => return Ok(()),
             },
             Err(RecvError::Closed) => return Err(Stopped.into()),
+        }
+    }
+}
+
+/// Looks at every node of the run that still has trials to execute.
+async fn look(store: &Store, schedule: &Handle, row: &RunRow, waits: &mut Waits) -> Result<Vec<String>, Status> {
+    let connected: BTreeMap<_, _> = schedule.connected_nodes().await?.into_iter().collect();
+    let mut nodes: Vec<&str> = row.trials.iter().map(|trial| trial.node.as_str()).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let mut told = Vec::new();
+    for node in nodes.into_iter().filter_map(|node| node.parse::<NodeId>().ok()) {
+        let now = connected.get(&node);
+        let Some(text) = waits.look(&row.run, &node, now.map(Option::as_ref)) else { continue };
+        // Asked only when there is something to say: it reads all attempts.
+        if now.is_some() || has_trials_left(store, row, &node).await? {
+            told.push(text);
+        }
+    }
+    Ok(told)
+}
+
+async fn has_trials_left(store: &Store, row: &RunRow, node: &NodeId) -> Result<bool, Status> {
+    let attempts = store.attempts(&row.run).await?;
+    let is_valid = |trial: u32| {
+        let mut attempts = attempts.iter().filter(|attempt| attempt.attempt.trial == trial);
+        attempts.any(|attempt| attempt.result.as_ref().is_some_and(TrialResult::is_valid))
+    };
+    Ok(row.trials.iter().any(|trial| trial.node == node.as_str() && !is_valid(trial.trial)))
+}
+
+/// What a run was last seen to wait for, by node. Tells every change once.
+#[derive(Debug, Default)]
+struct Waits(BTreeMap<NodeId, Wait>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wait {
+    Away,
+    Behind(RunId),
+}
+
+impl Waits {
+    /// Takes in how a node of `run` is: `None` is away, `Some(None)` free. Gives what there is to tell.
+    fn look(&mut self, run: &RunId, node: &NodeId, now: Option<Option<&AttemptId>>) -> Option<String> {
+        let wait = match now {
+            None => Some(Wait::Away),
+            Some(Some(attempt)) if attempt.run != *run => Some(Wait::Behind(attempt.run.clone())),
+            // Between two trials of the other run.
+            Some(None) if matches!(self.0.get(node), Some(Wait::Behind(_))) => return None,
+            Some(_) => None,
+        };
+        if wait.as_ref() == self.0.get(node) {
+            return None;
+        }
+        let text = match &wait {
+            Some(Wait::Away) => Some(format!("node '{node}' is away, waiting for it")),
+            Some(Wait::Behind(other)) => Some(format!("waits behind run '{other}' on node '{node}'")),
+            None => None,
+        };
+        let before = match wait {
+            Some(wait) => self.0.insert(node.clone(), wait),
+            None => self.0.remove(node),
+        };
+        let back = (before == Some(Wait::Away)).then(|| format!("node '{node}' is back"));
+        match (back, text) {
+            (Some(back), Some(text)) => Some(format!("{back}; {text}")),
+            (back, text) => back.or(text),
         }
     }
 }
@@ -71,4 +160,28 @@ async fn resync(store: &Store, schedule: &Handle, run: &RunId, sender: &Response
 async fn send(sender: &Responses, snapshot: Snapshot, event: String) -> bool {
     let Snapshot { run, running, .. } = snapshot;
     sender.send(Ok(v1::WatchResponse { run: Some(run), event, running })).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wait_is_told_once() {
+        let (run, node): (RunId, NodeId) = ("mine".parse().expect("a run"), "pi".parse().expect("a node"));
+        let mine = AttemptId { run: run.clone(), trial: 0, attempt: 1 };
+        let other = AttemptId { run: "other".parse().expect("a run"), ..mine.clone() };
+        let mut waits = Waits::default();
+        let mut look = |now| waits.look(&run, &node, now).unwrap_or_default();
+        assert_eq!(look(Some(None)), "");
+        assert_eq!(look(None), "node 'pi' is away, waiting for it");
+        assert_eq!(look(None), "");
+        assert_eq!(look(Some(None)), "node 'pi' is back");
+        assert_eq!(look(Some(Some(&other))), "waits behind run 'other' on node 'pi'");
+        assert_eq!(look(Some(None)), "", "between two trials of the other run");
+        assert_eq!(look(Some(Some(&other))), "");
+        assert_eq!(look(Some(Some(&mine))), "");
+        assert_eq!(look(None), "node 'pi' is away, waiting for it");
+        assert_eq!(look(Some(Some(&other))), "node 'pi' is back; waits behind run 'other' on node 'pi'");
+    }
 }
