@@ -25,7 +25,7 @@ use crate::service::assignment::Assignments;
 use crate::service::control::Control;
 use crate::service::node::Node;
 use crate::service::telemetry::Telemetry;
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, Store, WriteError};
 
 /// How often an idle connection is tried, and how long it may then stay silent. A node whose cable is pulled is noticed
 /// within 20 s, well inside the grace that it has to come back.
@@ -84,6 +84,9 @@ pub enum ServeError {
     /// The schedule broke.
     #[error("the collector stopped because its schedule broke; please report this with the log")]
     Broken(#[source] tokio::task::JoinError),
+    /// The store had stopped accepting.
+    #[error("the collector stopped, and not all that reached it was kept")]
+    Store(#[source] WriteError),
     /// The network failed.
     #[error("the collector stopped because it could not serve any more")]
     Transport(#[source] tonic::transport::Error),
@@ -161,13 +164,15 @@ impl Server {
             serving.abort();
         }
         // Closing waits for the last commit and writes the log back into the file.
+        let poison = store.poison();
         let _ = tokio::task::spawn_blocking(move || drop(store)).await;
         driven.map_err(ServeError::Broken)?.map_err(ServeError::Schedule)?;
         match has_served {
             Some(Ok(served)) => served.map_err(ServeError::Transport),
             Some(Err(broken)) => Err(ServeError::Broken(broken)),
             None => Ok(()),
-        }
+        }?;
+        poison.map_or(Ok(()), |poison| Err(ServeError::Store(poison)))
     }
 }
 

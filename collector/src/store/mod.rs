@@ -68,6 +68,11 @@ impl Store {
         self.parts.artifacts.clone()
     }
 
+    /// The failure after which the store accepts nothing any more, if there was one.
+    pub fn poison(&self) -> Option<WriteError> {
+        self.parts.writer.poison().cloned()
+    }
+
     async fn write<T, F>(&self, work: F) -> Result<T, WriteError>
     where
         T: Send + 'static,

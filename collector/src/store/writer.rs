@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -96,6 +96,7 @@ pub(super) struct Writer {
     path: PathBuf,
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
     hurry: Arc<Notify>,
+    poison: Arc<OnceLock<WriteError>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -106,12 +107,18 @@ impl Writer {
         let hurry = Arc::new(Notify::new());
         // A runtime of its own, for nothing but its timer: the thread blocks on the disk.
         let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let (thread_path, thread_hurry) = (path.clone(), hurry.clone());
+        let poison = Arc::new(OnceLock::new());
+        let (thread_path, thread_hurry, thread_poison) = (path.clone(), hurry.clone(), poison.clone());
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
-            timer.block_on(write_until_closed(&thread_path, session, jobs, &thread_hurry));
+            timer.block_on(write_until_closed(&thread_path, session, jobs, &thread_hurry, &thread_poison));
             drop(lock);
         })?;
-        Ok(Self { path, queue: Some(queue), hurry, thread: Some(thread) })
+        Ok(Self { path, queue: Some(queue), hurry, poison, thread: Some(thread) })
+    }
+
+    /// The failure after which nothing is accepted any more.
+    pub(super) fn poison(&self) -> Option<&WriteError> {
+        self.poison.get()
     }
 
     /// Makes a change and waits until it is durable. Once it is queued, it is made even if the caller gives up.
@@ -148,9 +155,9 @@ async fn write_until_closed(
     mut session: Session,
     mut jobs: mpsc::Receiver<Box<dyn Job>>,
     hurry: &Notify,
+    poison: &OnceLock<WriteError>,
 ) {
     let mut group: Vec<Box<dyn Job>> = Vec::with_capacity(QUEUE_JOB_COUNT);
-    let mut poison: Option<WriteError> = None;
     while let Some(first) = jobs.recv().await {
         // An urgent job has left its notice behind: then this does not wait. A notice of a job that is done already
         // makes one group smaller than it could be.
@@ -162,16 +169,16 @@ async fn write_until_closed(
             group.push(job);
         }
         let job_count = group.len();
-        let committed = match &poison {
+        let committed = match poison.get() {
             Some(poison) => Err(poison.clone()),
             None => commit(&mut session, &mut group)
                 .map_err(|source| WriteError::Poisoned { path: path.to_owned(), source: Arc::new(source) }),
         };
         match &committed {
             Ok(()) => debug!(job_count, "group committed"),
-            Err(cause) if poison.is_none() => {
+            Err(cause) if poison.get().is_none() => {
                 error!(job_count, error = %Chain(cause), "the store stopped accepting");
-                poison = Some(cause.clone());
+                poison.get_or_init(|| cause.clone());
             }
             Err(_) => {}
         }
@@ -196,6 +203,7 @@ mod tests {
     #[tokio::test]
     async fn after_a_full_disk_nothing_more_is_accepted_and_the_way_out_is_told() {
         let (folder, store, node) = registered_store().await;
+        assert!(store.poison().is_none());
         // The limit of pages stands in for a full disk: SQLite answers with the same error.
         store.write(|session| session.connection.query_row("PRAGMA max_page_count = 1", [], |_| Ok(()))).await.unwrap();
         let blob = |size: i64| {
@@ -209,6 +217,7 @@ mod tests {
         };
         let error = blob(1 << 20).await.unwrap_err();
         assert!(matches!(error, WriteError::Poisoned { .. }));
+        assert!(store.poison().is_some(), "whoever stops the collector can tell");
         let message = Chain(&error).to_string();
         assert!(message.contains("free space") && message.contains("full"), "{message}");
         blob(0).await.expect_err("poisoned, though this one would fit");
