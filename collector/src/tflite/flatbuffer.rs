@@ -3,6 +3,8 @@
 //! Every offset is checked before it is followed; no input makes this code panic or loop. Numbers are little-endian.
 //! Layout: <https://flatbuffers.dev/internals>.
 
+use std::borrow::Cow;
+
 /// The file breaks the FlatBuffer layout.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("byte {at}: {what}")]
@@ -10,7 +12,7 @@ pub struct Malformed {
     /// Place in the file.
     pub at: usize,
     /// What is wrong there.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
 }
 
 /// A table: fields are found through its vtable and may be absent.
@@ -41,7 +43,7 @@ impl<'a> Table<'a> {
 
     fn at(bytes: &'a [u8], at: usize) -> Result<Self, Malformed> {
         let back = i32::from_le_bytes(array(bytes, at)?);
-        let outside = Malformed { at, what: "a table's layout lies outside the file" };
+        let outside = Malformed { at, what: "a table's layout lies outside the file".into() };
         let position = i64::try_from(at).ok().and_then(|at| at.checked_sub(back.into()));
         let Some(vtable_at) = position.and_then(|position| usize::try_from(position).ok()) else {
             return Err(outside);
@@ -49,7 +51,7 @@ impl<'a> Table<'a> {
         let vtable_bytes = usize::from(u16::from_le_bytes(array(bytes, vtable_at)?));
         let table_bytes = usize::from(u16::from_le_bytes(array(bytes, vtable_at.saturating_add(2))?));
         if vtable_bytes < VTABLE_HEADER_BYTES || !vtable_bytes.is_multiple_of(2) {
-            return Err(Malformed { at: vtable_at, what: "a table's layout has an impossible size" });
+            return Err(Malformed { at: vtable_at, what: "a table's layout has an impossible size".into() });
         }
         slice(bytes, vtable_at, vtable_bytes)?;
         slice(bytes, at, table_bytes)?;
@@ -146,9 +148,16 @@ impl<'a> Vector<'a> {
 fn follow(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
     let offset = u32::from_le_bytes(array(bytes, at)?) as usize;
     if offset == 0 {
-        return Err(Malformed { at, what: "an offset points at itself" });
+        return Err(Malformed { at, what: "an offset points at itself".into() });
     }
-    Ok(at.saturating_add(offset))
+    let target = at.saturating_add(offset);
+    if target >= bytes.len() {
+        return Err(Malformed {
+            at,
+            what: format!("points beyond the end of the file ({} bytes)", bytes.len()).into(),
+        });
+    }
+    Ok(target)
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
@@ -158,7 +167,8 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> 
 }
 
 fn slice(bytes: &[u8], at: usize, count: usize) -> Result<&[u8], Malformed> {
-    bytes
-        .get(at..at.saturating_add(count))
-        .ok_or(Malformed { at, what: "this part reaches beyond the end of the file" })
+    bytes.get(at..at.saturating_add(count)).ok_or_else(|| Malformed {
+        at,
+        what: format!("this part reaches beyond the end of the file ({} bytes)", bytes.len()).into(),
+    })
 }

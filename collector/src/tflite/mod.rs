@@ -115,7 +115,7 @@ impl Model {
         root.vector(model::DESCRIPTION, 1)?;
         let subgraphs = root.tables(model::SUBGRAPHS)?;
         let Some(&main) = subgraphs.first() else {
-            return Err(Malformed { at: root.place(), what: "the model has no subgraph" }.into());
+            return Err(Malformed { at: root.place(), what: "the model has no subgraph".into() }.into());
         };
         let tensors = main.tables(subgraph::TENSORS)?;
         check_operators(main, tensors.len())?;
@@ -139,7 +139,7 @@ fn buffer_is_filled(bytes: &[u8], buffer: Table<'_>) -> Result<bool, Malformed> 
     // Files beyond 2 GB keep their weights behind the FlatBuffer: place and size are then given as numbers.
     let (offset, size) = (buffer.u64(buffer::OFFSET)?, buffer.u64(buffer::SIZE)?);
     if offset > 1 && offset.checked_add(size).is_none_or(|end| end > bytes.len() as u64) {
-        return Err(Malformed { at: buffer.place(), what: "weights reach beyond the end of the file" });
+        return Err(Malformed { at: buffer.place(), what: "weights reach beyond the end of the file".into() });
     }
     Ok(data.count() > 0 || offset > 1)
 }
@@ -164,7 +164,8 @@ fn indices(table: Table<'_>, field: usize, tensor_count: usize) -> Result<Vec<us
             continue;
         }
         let known = usize::try_from(index).ok().filter(|&index| index < tensor_count);
-        indices.push(known.ok_or(Malformed { at: vector.place(), what: "a tensor is named that does not exist" })?);
+        indices
+            .push(known.ok_or(Malformed { at: vector.place(), what: "a tensor is named that does not exist".into() })?);
     }
     Ok(indices)
 }
@@ -173,14 +174,14 @@ fn tensor(table: Table<'_>) -> Result<Tensor, Malformed> {
     let signature = table.vector(field::SHAPE_SIGNATURE, 4)?;
     let shape = if signature.count() > 0 { signature } else { table.vector(field::SHAPE, 4)? };
     if shape.count() > RANK_MAX {
-        return Err(Malformed { at: shape.place(), what: "a tensor has more than 8 dimensions" });
+        return Err(Malformed { at: shape.place(), what: "a tensor has more than 8 dimensions".into() });
     }
     let shape = (0..shape.count())
         .map(|position| match i32::from_le_bytes(shape.four(position)?) {
             -1 => Ok(None),
             dimension => u32::try_from(dimension)
                 .map(Some)
-                .map_err(|_| Malformed { at: shape.place(), what: "a dimension is negative" }),
+                .map_err(|_| Malformed { at: shape.place(), what: "a dimension is negative".into() }),
         })
         .collect::<Result<_, Malformed>>()?;
     let mut quantisation = None;
@@ -208,7 +209,7 @@ fn census(tensors: &[Table<'_>], constant: &[bool], inputs: &[usize], outputs: &
         let element = Element::from_schema(table.u8(field::ELEMENT)?);
         let buffer = table.u32(field::BUFFER)? as usize;
         let Some(&is_constant) = constant.get(buffer) else {
-            return Err(Malformed { at: table.place(), what: "a tensor's buffer does not exist" });
+            return Err(Malformed { at: table.place(), what: "a tensor's buffer does not exist".into() });
         };
         let part = match (ends.contains(&index), is_constant) {
             (true, _) => &mut census.ends,
