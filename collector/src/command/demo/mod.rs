@@ -40,6 +40,9 @@ const NODES: [(&str, u32); 2] = [("demo-a", 1), ("demo-b", 2)];
 /// Time an agent gets to appear. It takes well under a second; a machine that swaps may need more.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// Exit status of a program that SIGINT ends, as shells count.
+const INTERRUPTED: u8 = 130;
+
 /// Runs the demo. The folder is kept: the collector that is told of it shows the run again.
 ///
 /// # Errors
@@ -69,12 +72,18 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         programs.push(Program::start(&agent, &["run", "--config", &config.to_string_lossy()], &log)?);
     }
     let url = format!("http://{address}");
+    // First of all the interrupt: the programs end by it too, and the watch of the run takes it for leave to go.
     let ended = tokio::select! {
-        ended = measure(&url, &experiment) => ended,
-        ended = process::first_to_end(&mut programs) => ended,
-        () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+        biased;
+        () = interrupted() => None,
+        ended = measure(&url, &experiment) => Some(ended),
+        ended = process::first_to_end(&mut programs) => Some(ended),
     };
+    if ended.is_none() {
+        eprintln!("interrupted; stopping the demo's programs, what was measured is kept in {}", folder.display());
+    }
     process::stop_all(programs).await;
+    let Some(ended) = ended else { return Ok(ExitCode::from(INTERRUPTED)) };
     let code = ended.with_context(|| format!("the logs of the demo's programs are in {}", folder.display()))?;
 
     eprintln!("\nEverything is kept in {}. To look at the run again:", folder.display());
