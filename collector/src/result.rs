@@ -2,6 +2,8 @@
 //!
 //! Kept as JSON in the store; every name carries its unit.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Where a figure comes from. Kinds never share a mean.
@@ -45,6 +47,12 @@ impl TrialResult {
     /// Whether the attempt counts.
     pub fn is_valid(&self) -> bool {
         self.invalid_reasons.is_empty()
+    }
+}
+
+impl fmt::Display for InvalidReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
     }
 }
 

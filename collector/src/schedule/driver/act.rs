@@ -122,7 +122,8 @@ impl Driver {
                 (attempt, result)
             }
         };
-        tracing::info!(%attempt, valid = result.is_valid(), reasons = ?result.invalid_reasons, "attempt assessed");
+        let reasons: Vec<String> = result.invalid_reasons.iter().map(InvalidReason::to_string).collect();
+        tracing::info!(%attempt, valid = result.is_valid(), reasons = reasons.join("; "), "attempt assessed");
         self.forget_progress(&attempt);
         self.step(Event::Assessed { attempt, invalid_reasons: result.invalid_reasons }).await
     }
