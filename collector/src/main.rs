@@ -1,9 +1,10 @@
 //! The program `collector`: parses arguments and the environment, calls the library, exits.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tinywatt_collector::command::{self, ADDRESS_DEFAULT, Client};
+use tinywatt_collector::command::{self, ADDRESS_DEFAULT, Client, address};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -41,14 +42,15 @@ struct Asking<T: Args> {
     #[command(flatten)]
     arguments: T,
     /// Address of the collector
-    #[arg(long, value_name = "URL", env = "TINYWATT_COLLECTOR", default_value = ADDRESS_DEFAULT)]
+    #[arg(long, value_name = "URL", env = "TINYWATT_COLLECTOR", default_value = ADDRESS_DEFAULT, value_parser = address)]
     collector: String,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let is_terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
     match execute(Arguments::parse().command).await {
         Ok(code) => code,
         Err(error) => {

@@ -1,7 +1,7 @@
 //! The program `collector` as a user meets it: exit codes, messages and output, against a collector that plays a script.
 
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -233,6 +233,33 @@ fn a_collector_that_does_not_run_is_named_with_the_way_out() {
 }
 
 #[test]
+fn whatever_else_listens_is_told_apart_from_a_collector() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.expect("a connection").write_all(b"SSH-2.0-OpenSSH_9.6\r\n");
+        }
+    });
+    let ended = Ended::from(collector(&["nodes", "--collector", &address]).output().expect("the program starts"));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let expected = format!("error: what listens at {address} is not a tinywatt collector");
+    assert!(ended.stderr.starts_with(&expected) && ended.stderr.contains("check the port"), "{ended:?}");
+}
+
+#[test]
+fn an_address_is_checked_before_it_is_asked() {
+    for (arguments, expected) in [
+        (&["nodes", "--collector", "http://a b"][..], "an address like http://127.0.0.1:7400"),
+        (&["serve", "--listen", "localhost:7402"], "an IP address and a port, like 127.0.0.1:7400"),
+    ] {
+        let ended = Ended::from(collector(arguments).output().expect("the program starts"));
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+    }
+}
+
+#[test]
 fn a_wrong_experiment_is_refused_before_the_collector_is_asked() {
     let folder = TempDir::new().expect("temporary folder");
     let path = folder.path().join("wrong.toml");
@@ -273,7 +300,7 @@ fn a_dry_run_lists_the_trials_and_starts_nothing() {
     let ended = bench.schedule(&["--dry-run"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("float32"), "{ended:?}");
-    assert!(ended.stderr.contains("1 trials, 15s if none is repeated; nothing was started"), "{ended:?}");
+    assert!(ended.stderr.contains("1 trial, at most about 15s if none is repeated; nothing was started"), "{ended:?}");
     let submitted: Vec<bool> =
         bench.script.submitted.lock().expect("free").iter().map(|submit| submit.dry_run).collect();
     assert_eq!(submitted, [true]);

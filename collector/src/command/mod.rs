@@ -14,4 +14,4 @@ mod table;
 mod upload;
 mod watch;
 
-pub use client::{ADDRESS_DEFAULT, Client};
+pub use client::{ADDRESS_DEFAULT, Client, address};

@@ -63,20 +63,26 @@ pub async fn run(arguments: Arguments, address: &str) -> anyhow::Result<ExitCode
         Err(status) => return Err(client.failed("submitting the experiment", &status)),
     };
     let time = table::duration(Duration::from_nanos(planned.duration_ns));
-    let count = planned.trials.len();
+    let plan = plan(planned.trials.len(), &time);
     if arguments.dry_run {
         output::print(&rows(&planned.trials))?;
-        eprintln!("{count} trials, {time} if none is repeated; nothing was started");
+        eprintln!("{plan}; nothing was started");
         return Ok(ExitCode::SUCCESS);
     }
     let run = planned.run_id;
-    eprintln!("run '{run}': {count} trials, {time} if none is repeated");
+    eprintln!("run '{run}': {plan}");
     if arguments.detach {
         output::print(&format!("{run}\n"))?;
         eprintln!("follow it with `collector runs --watch {run}`, stop it with `collector cancel {run}`");
         return Ok(ExitCode::SUCCESS);
     }
     watch::follow(&mut client, &run).await
+}
+
+/// What lies ahead, in words.
+fn plan(count: usize, time: &str) -> String {
+    let trials = if count == 1 { "trial" } else { "trials" };
+    format!("{count} {trials}, at most about {time} if none is repeated")
 }
 
 fn refuse(problems: &Problems) -> ExitCode {

@@ -17,7 +17,7 @@ use crate::server::{Config, Server};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7400")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7400", value_parser = listen_address)]
     listen: SocketAddr,
 
     /// Folder that keeps everything [default: tinywatt in $XDG_DATA_HOME, or ~/.local/share/tinywatt]
@@ -63,6 +63,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     server.serve(shutdown).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Names are not looked up: one may have several addresses, and a listener beyond this machine is to be meant.
+fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected an IP address and a port, like 127.0.0.1:7400")
 }
 
 /// Where the data is kept: as told, or as the XDG base directory specification says (a relative path there is void).
