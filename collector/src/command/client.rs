@@ -7,6 +7,7 @@ use tinywatt_proto::MESSAGE_BYTES_MAX;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::artifact_service_client::ArtifactServiceClient;
 use tinywatt_proto::v1::control_service_client::ControlServiceClient;
+use tonic::codegen::http::uri::Authority;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -31,7 +32,12 @@ pub fn address(text: &str) -> Result<String, String> {
     }
     let address = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let is_good = Endpoint::from_shared(address.clone()).is_ok_and(|endpoint| {
-        endpoint.uri().scheme_str() == Some("http") && endpoint.uri().host().is_some_and(|host| !host.is_empty())
+        let uri = endpoint.uri();
+        // A port that is no number is none to the parser.
+        let is_whole = |authority: &Authority| {
+            !authority.host().is_empty() && (authority.port_u16().is_some() || authority.as_str() == authority.host())
+        };
+        uri.scheme_str() == Some("http") && uri.authority().is_some_and(is_whole)
     });
     is_good.then_some(address).ok_or_else(|| format!("expected an address like {ADDRESS_DEFAULT}"))
 }
