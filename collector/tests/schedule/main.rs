@@ -307,3 +307,29 @@ async fn a_taken_port_is_named_with_a_way_out() {
     let error = Server::start(&config, |_| assess_by_word()).await.err().expect("the folder is taken");
     assert!(matches!(error, StartError::Store(_)), "{error}");
 }
+
+#[tokio::test]
+async fn a_watcher_is_told_when_a_node_is_away_and_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::StayAway));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
+    let request = v1::WatchRequest { run_id: run.to_string() };
+    let mut changes = collector.control().await.watch(request).await.unwrap().into_inner();
+    let mut told = Vec::new();
+    while let Some(change) = tokio::time::timeout(WAIT, changes.message()).await.expect("in time").unwrap() {
+        if change.event.contains("away") {
+            p.call_back();
+        }
+        told.push(change.event);
+        // It executes its attempt on, and never ends it.
+        if told.iter().any(|event| event == "node 'p' is back") {
+            break;
+        }
+    }
+    assert_eq!(told.iter().filter(|event| *event == "node 'p' is away, waiting for it").count(), 1, "{told:?}");
+    assert!(told.iter().any(|event| event == "node 'p' is back"), "{told:?}");
+    drop(changes);
+    collector.stop().await;
+}
