@@ -14,6 +14,7 @@ fn the_demo_measures_four_variants_on_two_nodes_and_says_that_it_simulates() -> 
     ensure!(output.status.success(), "{}\n{words}", output.status);
     let report = String::from_utf8(output.stdout)?;
 
+    ensure!(report.starts_with("Run demo-"), "standard output holds the report and nothing else:\n{report}");
     ensure!(report.contains("SIMULATED"), "{report}");
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../collector/data/digits/expected.json");
     let expected: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(shipped)?)?;

@@ -65,11 +65,12 @@ impl Program {
     }
 }
 
-/// Runs a program to its end, its words on our own streams.
+/// Runs a program to its end. All that it says goes to standard error: standard output is for the report.
 pub(super) async fn finish(path: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let status = Command::new(path)
         .args(arguments)
         .stdin(Stdio::null())
+        .stdout(std::io::stderr())
         .kill_on_drop(true)
         .status()
         .await
