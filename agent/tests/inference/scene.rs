@@ -19,7 +19,8 @@ pub(crate) const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shar
 pub(crate) fn has_runtime() -> bool {
     let found = Surroundings::read(|name| std::env::var_os(name), Some(AGENT.into())).find_library(None);
     if let Err(error) = &found {
-        eprintln!("skipped: {error}");
+        // Not `eprintln!`, which the test runner swallows when the test passes.
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: {error}\n"));
     }
     found.is_ok()
 }
@@ -28,7 +29,9 @@ pub(crate) fn has_runtime() -> bool {
 pub(crate) fn has_shared(path: &str) -> bool {
     let found = Path::new(SHARED).join(path).exists();
     if !found {
-        eprintln!("skipped: {SHARED}/{path} is not there");
+        // Not `eprintln!`, which the test runner swallows when the test passes.
+        let _ =
+            std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: {SHARED}/{path} is not there\n"));
     }
     found
 }
