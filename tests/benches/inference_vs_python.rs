@@ -107,10 +107,11 @@ async fn compare(case: &Case, python: &Path, folder: &Path) -> Result<(f64, f64)
         model: case.model.clone(),
         inputs,
         thread_count: 1,
+        engine: String::new(),
         input_scale: 1.0,
         input_offset: 0.0,
     };
-    let (mut worker, _) = Worker::start(&std::env::current_exe()?, request).await?;
+    let (mut worker, _) = Worker::start(&std::env::current_exe()?, &["worker"], request).await?;
     let mut official = Official::start(python, &case.model)?;
     worker.warm_up(100).await?;
     official.median_ns(ROUND)?;

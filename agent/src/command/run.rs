@@ -1,9 +1,9 @@
 //! `agent run`: samples, spools, delivers and executes until it is told to stop.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use tinywatt_proto::chain::Chain;
 use tinywatt_proto::ids::BootId;
 use tinywatt_proto::v1;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +15,7 @@ use crate::batch::Batcher;
 use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::inference::locate::Surroundings;
-use crate::inference::release;
+use crate::inference::runtimes::{self, RuntimeError, WorkerProgram};
 use crate::link::artifacts::Artifacts;
 use crate::link::{Identity, Link, endpoint};
 use crate::machine;
@@ -38,13 +38,12 @@ const THREAD_COUNT: usize = 2;
 /// When it cannot start, or the spool fails.
 pub fn run(config: &Config, surroundings: &Surroundings) -> anyhow::Result<()> {
     config.require_sensors()?;
-    let exe = surroundings.executable.clone().context("the system does not tell where this program is")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREAD_COUNT)
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(serve(config, surroundings, exe))
+    runtime.block_on(serve(config, find_programs(config, surroundings)))
 }
 
 /// A channel that is being sampled.
@@ -68,7 +67,7 @@ struct Tasks {
     link: JoinSet<Result<(), SpoolBroken>>,
 }
 
-async fn serve(config: &Config, surroundings: &Surroundings, exe: PathBuf) -> anyhow::Result<()> {
+async fn serve(config: &Config, programs: Vec<WorkerProgram>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
 
@@ -89,7 +88,7 @@ async fn serve(config: &Config, surroundings: &Surroundings, exe: PathBuf) -> an
         boot,
         capabilities: v1::Capabilities {
             channels: channels.iter().map(|measured| measured.channel.clone()).collect(),
-            runtimes: runtimes(config, surroundings),
+            runtimes: announced(&programs),
             clock: Some(Monotonic::describe()),
             machine: Some(machine::describe()),
         },
@@ -103,7 +102,7 @@ async fn serve(config: &Config, surroundings: &Surroundings, exe: PathBuf) -> an
         spool: spool.clone(),
         channels,
         artifacts: Artifacts::new(&config.state_dir.join("artifacts"), &endpoint(&config.collector)?),
-        launch: LaunchWorker { exe, library: config.inference.litert_library.clone() },
+        launch: LaunchWorker { programs },
     };
     running.tasks.trials.spawn(Executor::new(equipment, bench).run(running.stop_trials.clone()));
     tracing::info!(node = %config.node, %boot, collector = config.collector, "agent runs");
@@ -141,14 +140,26 @@ fn sample(config: &Config, spool: &Spool, boot: BootId, running: &mut Running) -
 
 /// What the node can run. A library that is missing is no error here: the node still measures, and a trial that needs
 /// it says what to do.
-fn runtimes(config: &Config, surroundings: &Surroundings) -> Vec<v1::Runtime> {
-    let replay = v1::Runtime { name: "replay".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let mut runtimes = vec![replay];
-    match surroundings.find_library(config.inference.litert_library.as_deref()) {
-        Ok(_) => runtimes.push(v1::Runtime { name: "litert".to_owned(), version: release::VERSION.to_owned() }),
-        Err(error) => tracing::warn!(%error, "this node runs no models"),
+fn find_programs(config: &Config, surroundings: &Surroundings) -> Vec<WorkerProgram> {
+    let mut programs = Vec::new();
+    match runtimes::litert(&config.inference, surroundings) {
+        Ok(program) => programs.push(program),
+        Err(error) => tracing::warn!(error = %Chain(&error), "this node runs no .tflite models"),
     }
-    runtimes
+    match runtimes::torchscript(&config.inference, surroundings) {
+        Ok(program) => programs.push(program),
+        // Most nodes have no PyTorch and want none.
+        Err(RuntimeError::TorchMissing { .. }) if config.inference.torch_worker.is_none() => {}
+        Err(error) => tracing::warn!(error = %Chain(&error), "this node runs no TorchScript modules"),
+    }
+    programs
+}
+
+fn announced(programs: &[WorkerProgram]) -> Vec<v1::Runtime> {
+    let replay = v1::Runtime { name: "replay".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let of =
+        |program: &WorkerProgram| v1::Runtime { name: program.runtime.to_owned(), version: program.version.clone() };
+    std::iter::once(replay).chain(programs.iter().map(of)).collect()
 }
 
 impl Tasks {

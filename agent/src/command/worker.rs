@@ -1,5 +1,6 @@
 //! `agent worker`: the process that holds a model. Started by the agent itself, hidden from help.
 
+use crate::inference::litert::LiteRt;
 use crate::inference::locate::Surroundings;
 use crate::inference::worker::serve;
 
@@ -8,5 +9,5 @@ use crate::inference::worker::serve;
 /// # Errors
 /// When the worker cannot go on; the agent has been told.
 pub fn run(surroundings: &Surroundings) -> anyhow::Result<()> {
-    Ok(serve(surroundings)?)
+    Ok(serve(LiteRt::new(surroundings.clone()))?)
 }

@@ -10,4 +10,6 @@ use serde::{Deserialize, Serialize};
 pub struct InferenceConfig {
     /// LiteRT's shared library. When absent it is looked for where `agent runtime install` puts it.
     pub litert_library: Option<PathBuf>,
+    /// The worker program that links PyTorch. When absent it is looked for beside the agent.
+    pub torch_worker: Option<PathBuf>,
 }

@@ -2,13 +2,17 @@
 //!
 //! The way of a trial: [`worker::Worker`] starts `agent worker` as a child; the child finds the library
 //! ([`locate`]), refuses any but the pinned release ([`release`]), opens it ([`litert`]), quantises inputs
-//! ([`quantise`]) and runs. [`install`] fetches the library once. This room knows neither trials nor sensors.
+//! ([`quantise`]) and runs. [`install`] fetches the library once. A runtime that is linked instead of opened has a worker
+//! program of its own ([`runtimes`] finds it), which serves the same questions ([`model`]). This room knows neither trials
+//! nor sensors.
 
 pub mod config;
 pub mod install;
 pub mod litert;
 pub mod locate;
+pub mod model;
 pub mod quantise;
 pub mod release;
+pub mod runtimes;
 pub mod tensor;
 pub mod worker;

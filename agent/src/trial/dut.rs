@@ -1,10 +1,10 @@
 //! The device under test, as a trial sees it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tinywatt_proto::time::Window;
 
+use crate::inference::runtimes::WorkerProgram;
 use crate::inference::worker::{Active, Evaluation, LoadRequest, Loaded, Memory, Worker, WorkerError};
 
 /// Starts devices under test.
@@ -12,14 +12,15 @@ pub trait Launch: Send + Sync + 'static {
     /// What is started.
     type Dut: Dut;
 
-    /// Name of the runtime, as assignments name it.
-    fn runtime(&self) -> &'static str;
+    /// Names of the runtimes, as assignments name them.
+    fn runtimes(&self) -> Vec<&str>;
 
-    /// The runtime's library as configured, for the request.
-    fn library(&self) -> Option<PathBuf>;
-
-    /// Starts a device and loads a model.
-    fn launch(&self, request: LoadRequest) -> impl Future<Output = Result<(Self::Dut, Loaded), WorkerError>> + Send;
+    /// Starts a device with one of the runtimes and loads a model.
+    fn launch(
+        &self,
+        runtime: &str,
+        request: LoadRequest,
+    ) -> impl Future<Output = Result<(Self::Dut, Loaded), WorkerError>> + Send;
 }
 
 /// A device with a model loaded. Dropping it stops whatever it does.
@@ -40,28 +41,26 @@ pub trait Dut: Send + 'static {
     fn finish(self) -> impl Future<Output = Result<Memory, WorkerError>> + Send;
 }
 
-/// Starts LiteRT in worker processes.
+/// Starts worker processes.
 #[derive(Debug, Clone)]
 pub struct LaunchWorker {
-    /// This program, which is its own worker.
-    pub exe: PathBuf,
-    /// LiteRT's library, where the configuration names one.
-    pub library: Option<PathBuf>,
+    /// One program for each runtime that this node has.
+    pub programs: Vec<WorkerProgram>,
 }
 
 impl Launch for LaunchWorker {
     type Dut = Worker;
 
-    fn runtime(&self) -> &'static str {
-        "litert"
+    fn runtimes(&self) -> Vec<&str> {
+        self.programs.iter().map(|program| program.runtime).collect()
     }
 
-    fn library(&self) -> Option<PathBuf> {
-        self.library.clone()
-    }
-
-    fn launch(&self, request: LoadRequest) -> impl Future<Output = Result<(Worker, Loaded), WorkerError>> + Send {
-        Worker::start(&self.exe, request)
+    async fn launch(&self, runtime: &str, request: LoadRequest) -> Result<(Worker, Loaded), WorkerError> {
+        let found = self.programs.iter().find(|program| program.runtime == runtime);
+        let unknown = || WorkerError::Runtime { message: format!("this agent has no runtime '{runtime}'") };
+        let program = found.ok_or_else(unknown)?;
+        let request = LoadRequest { library: program.library.clone(), ..request };
+        Worker::start(&program.exe, program.arguments, request).await
     }
 }
 

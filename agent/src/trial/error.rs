@@ -31,12 +31,12 @@ pub enum TrialError {
     #[error("the assignment holds no workload that this agent knows: is the agent older than the collector?")]
     Workload,
     /// The runtime is another one.
-    #[error("this agent has no runtime '{runtime}', it has '{known}'")]
+    #[error("this agent has no runtime '{runtime}' (it has: {known}): `agent check` says what is missing")]
     Runtime {
         /// As the assignment names it.
         runtime: String,
-        /// What there is.
-        known: &'static str,
+        /// What there is, comma-separated.
+        known: String,
     },
     /// There is no such channel.
     #[error("no channel '{name}' on this node; there are: {known}")]

@@ -31,8 +31,9 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         workload: &v1::InferenceWorkload,
     ) -> Result<Executed, TrialError> {
         let measured = find(&self.equipment.channels, channel)?;
-        let known = self.equipment.launch.runtime();
-        if workload.runtime != known {
+        let known = self.equipment.launch.runtimes();
+        if !known.contains(&workload.runtime.as_str()) {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return Err(TrialError::Runtime { runtime: workload.runtime.clone(), known });
         }
         let throttled_before = throttling().await;
@@ -97,14 +98,15 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         // A sensor that gives nothing fails the trial now, not after its windows.
         self.wait_for_readings(measured, start).await?;
         let request = LoadRequest {
-            library: self.equipment.launch.library(),
+            library: None,
             model,
             inputs,
             thread_count: workload.thread_count,
+            engine: workload.engine.clone(),
             input_scale: workload.input_scale,
             input_offset: workload.input_offset,
         };
-        let launched = self.equipment.launch.launch(request).await?;
+        let launched = self.equipment.launch.launch(&workload.runtime, request).await?;
         if let Ok(window) = Window::new(start, self.equipment.clock.now()) {
             self.mark(self.equipment.boot, trial, Phase::Prepare, window).await?;
         }

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -50,15 +50,11 @@ impl Drop for FakeDut {
 impl Launch for FakeLaunch {
     type Dut = FakeDut;
 
-    fn runtime(&self) -> &'static str {
-        "litert"
+    fn runtimes(&self) -> Vec<&str> {
+        vec!["litert"]
     }
 
-    fn library(&self) -> Option<PathBuf> {
-        None
-    }
-
-    async fn launch(&self, request: LoadRequest) -> Result<(FakeDut, Loaded), WorkerError> {
+    async fn launch(&self, _: &str, request: LoadRequest) -> Result<(FakeDut, Loaded), WorkerError> {
         assert_eq!(std::fs::read(&request.model).expect("the model is there"), b"model");
         assert_eq!(std::fs::read(&request.inputs).expect("the inputs are there"), b"inputs");
         if self.script == Script::RefusesModel {

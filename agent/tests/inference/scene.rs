@@ -48,12 +48,12 @@ pub(crate) fn digits(technique: &str) -> LoadRequest {
 /// Any model with any inputs, on one thread.
 pub(crate) fn request(model: &Path, inputs: &Path, input_scale: f64) -> LoadRequest {
     let (model, inputs) = (model.to_owned(), inputs.to_owned());
-    LoadRequest { library: None, model, inputs, thread_count: 1, input_scale, input_offset: 0.0 }
+    LoadRequest { library: None, model, inputs, thread_count: 1, engine: String::new(), input_scale, input_offset: 0.0 }
 }
 
 /// Starts a worker.
 pub(crate) async fn start(request: LoadRequest) -> Result<(Worker, Loaded), WorkerError> {
-    Worker::start(Path::new(AGENT), request).await
+    Worker::start(Path::new(AGENT), &["worker"], request).await
 }
 
 /// Starts a worker that must not come up.

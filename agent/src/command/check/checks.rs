@@ -6,6 +6,7 @@ use crate::clock::{Clock as _, Monotonic};
 use crate::config::{Config, Environment};
 use crate::inference::locate::Surroundings;
 use crate::inference::release;
+use crate::inference::runtimes::{self, RuntimeError};
 use crate::link::ask;
 use crate::sampler::{Event, Sampler, SamplerConfig, Scheduling};
 use crate::sensor::{self, SensorConfig};
@@ -140,6 +141,18 @@ pub(super) fn runtime(config: &Config, surroundings: &Surroundings) -> Finding {
             Finding::new(Verdict::Ok, SUBJECT, detail)
         }
         Err(error) => Finding::new(Verdict::Fail, SUBJECT, Chain(&error).to_string()),
+    }
+}
+
+/// PyTorch's worker program: most nodes have none, which is no finding.
+pub(super) fn torch(config: &Config, surroundings: &Surroundings) -> Option<Finding> {
+    const SUBJECT: &str = "PyTorch";
+    match runtimes::torchscript(&config.inference, surroundings) {
+        Ok(program) => {
+            Some(Finding::new(Verdict::Ok, SUBJECT, format!("{}, {}", program.version, program.exe.display())))
+        }
+        Err(RuntimeError::TorchMissing { .. }) if config.inference.torch_worker.is_none() => None,
+        Err(error) => Some(Finding::new(Verdict::Fail, SUBJECT, Chain(&error).to_string())),
     }
 }
 

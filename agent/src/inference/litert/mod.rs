@@ -11,8 +11,44 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use self::ffi::{CallError, OpenError};
+use super::locate::Surroundings;
+use super::model::{self, ModelRequest, Reason};
 use super::release::{self, ReleaseError};
 use super::tensor::{Element, Quantisation, TensorInfo};
+
+/// LiteRT as a worker's runtime.
+pub struct LiteRt {
+    surroundings: Surroundings,
+    library: Option<Library>,
+}
+
+impl LiteRt {
+    /// Looks for the library in these surroundings when it is opened.
+    pub fn new(surroundings: Surroundings) -> Self {
+        Self { surroundings, library: None }
+    }
+}
+
+impl model::Runtime for LiteRt {
+    type Model = Model;
+
+    fn open(&mut self, library: Option<&Path>) -> Result<(), Reason> {
+        self.library = Some(Library::open(&self.surroundings.find_library(library)?)?);
+        Ok(())
+    }
+
+    fn version(&self) -> String {
+        release::VERSION.to_owned()
+    }
+
+    fn load(&mut self, request: ModelRequest<'_>) -> Result<Model, Reason> {
+        let library = self.library.ok_or("LiteRT was not opened")?;
+        if !request.engine.is_empty() {
+            return Err(format!("LiteRT has no engine '{}' to choose: leave `engine` out", request.engine).into());
+        }
+        Ok(Model::load(library, request.path, request.thread_count)?)
+    }
+}
 
 /// The library cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -155,41 +191,29 @@ impl Model {
             session.read_output(|room| fitting(path, "output", &output, room.len())).map_err(refused)??;
         Ok(Self { session, input, output, input_bytes, output_bytes })
     }
+}
 
-    /// The input tensor.
-    pub fn input(&self) -> &TensorInfo {
+impl model::Model for Model {
+    fn input(&self) -> &TensorInfo {
         &self.input
     }
 
-    /// The output tensor.
-    pub fn output(&self) -> &TensorInfo {
+    fn output(&self) -> &TensorInfo {
         &self.output
     }
 
-    /// Lets `fill` write all bytes of the input tensor.
-    ///
-    /// # Errors
-    /// When the runtime does not hand its memory out.
-    pub fn write_input(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<(), CallError> {
+    fn write_input(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<(), Reason> {
         let input_bytes = self.input_bytes;
-        self.session.write_input(|room| fill(&mut room[..input_bytes]))
+        Ok(self.session.write_input(|room| fill(&mut room[..input_bytes]))?)
     }
 
-    /// Executes the model once.
-    ///
-    /// # Errors
-    /// When the runtime fails.
-    pub fn run(&mut self) -> Result<(), CallError> {
-        self.session.run()
+    fn run(&mut self) -> Result<(), Reason> {
+        Ok(self.session.run()?)
     }
 
-    /// Lets `take` read all bytes of the output tensor.
-    ///
-    /// # Errors
-    /// When the runtime does not hand its memory out.
-    pub fn read_output<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> Result<T, CallError> {
+    fn read_output<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> Result<T, Reason> {
         let output_bytes = self.output_bytes;
-        self.session.read_output(|room| take(&room[..output_bytes]))
+        Ok(self.session.read_output(|room| take(&room[..output_bytes]))?)
     }
 }
 

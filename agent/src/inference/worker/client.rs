@@ -43,12 +43,14 @@ const STDERR_BYTES_MAX: usize = 4 << 10;
 pub struct LoadRequest {
     /// LiteRT's library as configured; when absent it is looked for where `agent runtime install` puts it.
     pub library: Option<PathBuf>,
-    /// The `.tflite` file.
+    /// The model's file.
     pub model: PathBuf,
     /// The input set's file.
     pub inputs: PathBuf,
     /// Threads that the runtime may use.
     pub thread_count: u32,
+    /// Quantised engine that the model must have been made for; empty: as the model says.
+    pub engine: String,
     /// Real value of an input byte = byte × scale + offset, for input sets of plain bytes.
     pub input_scale: f64,
     /// See `input_scale`.
@@ -115,13 +117,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts `EXE worker` and lets it load a model.
+    /// Starts a worker program and lets it load a model.
     ///
     /// # Errors
     /// Any [`WorkerError`].
-    pub async fn start(exe: &Path, request: LoadRequest) -> Result<(Self, Loaded), WorkerError> {
+    pub async fn start(exe: &Path, arguments: &[&str], request: LoadRequest) -> Result<(Self, Loaded), WorkerError> {
         let mut command = Command::new(exe);
-        command.arg("worker");
+        command.args(arguments);
         Self::start_by(command, request, LOAD_LIMIT).await
     }
 
@@ -141,8 +143,8 @@ impl Worker {
         let stderr = child.stderr.take().map(|stderr| tokio::spawn(tail(stderr)));
         let model = request.model.clone();
         let mut worker = Self { child, socket: BufReader::new(ours), stderr, model, is_busy: false };
-        let LoadRequest { library, model, inputs, thread_count, input_scale, input_offset } = request;
-        let load = Request::Load(Load { library, model, inputs, thread_count, input_scale, input_offset });
+        let LoadRequest { library, model, inputs, thread_count, engine, input_scale, input_offset } = request;
+        let load = Request::Load(Load { library, model, inputs, thread_count, engine, input_scale, input_offset });
         match worker.ask(LOADING, &load, limit, |_| ()).await? {
             Response::Loaded { runtime_version, input, output, memory_bytes_before } => {
                 let (input, output) = ((&input).into(), (&output).into());
@@ -340,6 +342,7 @@ mod tests {
             model: "some.tflite".into(),
             inputs: "some.twin".into(),
             thread_count: 1,
+            engine: String::new(),
             input_scale: 1.0,
             input_offset: 0.0,
         };
@@ -399,10 +402,14 @@ mod tests {
             model: PathBuf::new(),
             inputs: PathBuf::new(),
             thread_count: 1,
+            engine: String::new(),
             input_scale: 1.0,
             input_offset: 0.0,
         };
-        let error = Worker::start(Path::new("/nowhere/agent"), request).await.map(drop).expect_err("nothing there");
+        let error = Worker::start(Path::new("/nowhere/agent"), &["worker"], request)
+            .await
+            .map(drop)
+            .expect_err("nothing there");
         assert!(error.to_string().contains("/nowhere/agent"), "{error}");
     }
 

@@ -33,6 +33,9 @@ pub(super) struct Load {
     pub(super) model: PathBuf,
     pub(super) inputs: PathBuf,
     pub(super) thread_count: u32,
+    /// Quantised engine that the model must have been made for; empty: as the model says.
+    #[serde(default)]
+    pub(super) engine: String,
     pub(super) input_scale: f64,
     pub(super) input_offset: f64,
 }

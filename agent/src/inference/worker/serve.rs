@@ -1,4 +1,4 @@
-//! The worker's side: the child process `agent worker`.
+//! The worker's side: the child process, `agent worker` or another worker program.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
@@ -12,14 +12,13 @@ use super::error::Fault;
 use super::memory;
 use super::message::{LINE_BYTES_MAX, Request, Response, Span};
 use super::session::{Session, SessionError};
-use crate::inference::locate::Surroundings;
-use crate::inference::release;
+use crate::inference::model::{Model, Runtime};
 
 /// The worker cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Standard input is not the agent's socket.
-    #[error("`agent worker` is started by the agent itself, with a socket as its standard input")]
+    #[error("a worker is started by the agent itself, with a socket as its standard input")]
     NotASocket(#[source] io::Error),
     /// The agent cannot be told.
     #[error("failed to answer the agent")]
@@ -36,7 +35,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// Any [`ServeError`]; the agent has been told why already, where it still listens.
-pub fn serve(surroundings: &Surroundings) -> Result<(), ServeError> {
+pub fn serve(mut runtime: impl Runtime) -> Result<(), ServeError> {
     let socket = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from).map_err(ServeError::NotASocket)?;
     socket.peer_addr().map_err(ServeError::NotASocket)?;
     let requests = listen(socket.try_clone().map_err(ServeError::NotASocket)?);
@@ -44,7 +43,7 @@ pub fn serve(surroundings: &Surroundings) -> Result<(), ServeError> {
     let mut session = None;
     for request in requests {
         let finished = matches!(request, Ok(Request::Finish));
-        match request.and_then(|request| answer(request, &mut session, surroundings, &mut answers)) {
+        match request.and_then(|request| answer(request, &mut session, &mut runtime, &mut answers)) {
             Ok(response) => answers.send(&response)?,
             Err(Failure { fault, message }) => {
                 answers.send(&Response::Failed { fault, message: message.clone() })?;
@@ -70,16 +69,16 @@ impl From<SessionError> for Failure {
     }
 }
 
-fn answer(
+fn answer<M: Model>(
     request: Request,
-    session: &mut Option<Session>,
-    surroundings: &Surroundings,
+    session: &mut Option<Session<M>>,
+    runtime: &mut impl Runtime<Model = M>,
     answers: &mut Answers,
 ) -> Result<Response, Failure> {
     if let Request::Load(load) = request {
-        let loaded = session.insert(Session::load(&load, surroundings)?);
+        let loaded = session.insert(Session::load(&load, runtime)?);
         return Ok(Response::Loaded {
-            runtime_version: release::VERSION.to_owned(),
+            runtime_version: runtime.version(),
             input: loaded.input().clone(),
             output: loaded.output().clone(),
             memory_bytes_before: loaded.memory_bytes_before,

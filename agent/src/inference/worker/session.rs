@@ -15,8 +15,7 @@ use super::error::Fault;
 use super::memory;
 use super::message::{CLASS_COUNT_MAX, Load};
 use crate::clock::{Clock, Monotonic};
-use crate::inference::litert::{CallError, Library, LibraryError, Model, ModelError};
-use crate::inference::locate::{LocateError, Surroundings};
+use crate::inference::model::{Model, ModelRequest, Reason, Runtime};
 use crate::inference::quantise::{Dequantiser, QuantiseError, Quantiser, largest};
 use crate::inference::tensor::TensorInfo;
 
@@ -31,8 +30,8 @@ const LATENCY_DIGITS: u8 = 3;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A model and its inputs.
-pub(super) struct Session {
-    model: Model,
+pub(super) struct Session<M> {
+    model: M,
     inputs: InputSet,
     quantiser: Quantiser,
     dequantiser: Dequantiser,
@@ -45,15 +44,13 @@ pub(super) struct Session {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
     #[error(transparent)]
-    Locate(#[from] LocateError),
-    #[error(transparent)]
-    Library(#[from] LibraryError),
+    Runtime(Reason),
     #[error("failed to read the inputs {path}")]
     ReadInputs { path: PathBuf, source: io::Error },
     #[error("the inputs {path} are not readable")]
     Inputs { path: PathBuf, source: InputSetError },
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(Reason),
     #[error("the model {path} takes {model}, and an input has shape {input:?}: [1, {}] is needed", join(input))]
     InputShape { path: PathBuf, model: TensorInfo, input: Vec<u32> },
     #[error("the model {path} gives {model}, and the inputs have {class_count} classes: [1, {class_count}] is needed")]
@@ -63,7 +60,7 @@ pub(super) enum SessionError {
     #[error("the model {path} does not fit the inputs")]
     Quantise { path: PathBuf, source: QuantiseError },
     #[error("failed to execute the model on input {index}")]
-    Execute { index: usize, source: CallError },
+    Execute { index: usize, source: Reason },
     #[error("the model's output for input {index} is not a number")]
     NotANumber { index: usize },
     #[error("failed to read the process's memory")]
@@ -73,7 +70,7 @@ pub(super) enum SessionError {
 impl SessionError {
     pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::Locate(_) | Self::Library(_) => Fault::Runtime,
+            Self::Runtime(_) => Fault::Runtime,
             Self::ReadInputs { .. } | Self::Inputs { .. } | Self::ClassCount { .. } => Fault::Inputs,
             Self::Memory(_) => Fault::Worker,
             _ => Fault::Model,
@@ -102,14 +99,15 @@ pub(super) struct Ran {
     pub(super) latency_histogram: Vec<u8>,
 }
 
-impl Session {
+impl<M: Model> Session<M> {
     /// Loads library, inputs and model, in this order, so that the memory before the model is everything else.
-    pub(super) fn load(load: &Load, surroundings: &Surroundings) -> Result<Self, SessionError> {
-        let library = Library::open(&surroundings.find_library(load.library.as_deref())?)?;
+    pub(super) fn load(load: &Load, runtime: &mut impl Runtime<Model = M>) -> Result<Self, SessionError> {
+        runtime.open(load.library.as_deref()).map_err(SessionError::Runtime)?;
         let inputs = read_inputs(&load.inputs)?;
         memory::reset_peak();
         let memory_bytes_before = memory::resident_bytes().map_err(SessionError::Memory)?;
-        let model = Model::load(library, &load.model, load.thread_count)?;
+        let request = ModelRequest { path: &load.model, thread_count: load.thread_count, engine: &load.engine };
+        let model = runtime.load(request).map_err(SessionError::Model)?;
         let path = || load.model.clone();
         if !model.input().takes(inputs.shape()) {
             let (model, input) = (model.input().clone(), inputs.shape().to_vec());

@@ -1,0 +1,14 @@
+//! Everything that links PyTorch's library: a worker that runs TorchScript modules, and a trainer.
+//!
+//! A crate of its own, because a program that links libtorch neither starts without it nor stays small; agent and
+//! collector do both. Without the feature `torch` it holds what needs no library: the card in a module's file.
+
+pub mod card;
+#[cfg(feature = "torch")]
+pub mod runtime;
+#[cfg(feature = "torch")]
+pub mod train;
+
+/// Version of PyTorch that the programs were built with.
+#[cfg(feature = "torch")]
+pub const VERSION: &str = env!("TINYWATT_TORCH_VERSION");
