@@ -9,7 +9,9 @@ fn main() {
         return;
     }
     let Some(folder) = std::env::var_os("LIBTORCH").map(PathBuf::from) else {
-        println!("cargo::error=LIBTORCH is not set: let it name PyTorch's folder, …/site-packages/torch of an environment that has torch 2.11");
+        println!(
+            "cargo::error=LIBTORCH is not set: let it name PyTorch's folder, …/site-packages/torch of an environment that has torch 2.11"
+        );
         return;
     };
     let version = version(&folder).unwrap_or_else(|| "unknown".to_owned());

@@ -66,8 +66,7 @@ pub fn read(path: &Path) -> Result<ModelCard, CardError> {
     let at = || path.to_owned();
     let file = File::open(path).map_err(|source| CardError::Open { path: at(), source })?;
     let mut archive = ZipArchive::new(file).map_err(|source| CardError::NotAModule { path: at(), source })?;
-    let name = archive.file_names().find(|name| is_card(name)).map(str::to_owned);
-    let name = name.ok_or_else(|| CardError::Missing { path: at() })?;
+    let name = entry(&archive, is_card).ok_or_else(|| CardError::Missing { path: at() })?;
     let unreadable = |source| CardError::Unreadable { path: at(), source };
     let entry = archive.by_name(&name).map_err(|error| unreadable(io::Error::other(error)))?;
     let mut text = Vec::new();
@@ -85,8 +84,7 @@ pub fn add(path: &Path, card: &ModelCard) -> Result<(), CardError> {
     let open = |source| CardError::Open { path: at(), source };
     let archive = ZipArchive::new(File::open(path).map_err(open)?);
     let archive = archive.map_err(|source| CardError::NotAModule { path: at(), source })?;
-    let folder = archive.file_names().find_map(|name| name.split_once('/')).map(|(folder, _)| folder.to_owned());
-    let folder = folder.ok_or_else(|| CardError::Missing { path: at() })?;
+    let folder = folder(&archive).ok_or_else(|| CardError::Missing { path: at() })?;
     drop(archive);
     let write = |error: ZipError| CardError::Open { path: at(), source: io::Error::other(error) };
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(open)?;
@@ -97,6 +95,17 @@ pub fn add(path: &Path, card: &ModelCard) -> Result<(), CardError> {
     writer.write_all(&text).map_err(open)?;
     let file = writer.finish().map_err(write)?;
     file.sync_all().map_err(open)
+}
+
+/// The first entry of an archive whose name fits.
+pub(crate) fn entry<R: io::Read + io::Seek>(archive: &ZipArchive<R>, fits: impl Fn(&str) -> bool) -> Option<String> {
+    archive.file_names().filter_map(Result::ok).find(|name| fits(name)).map(|name| name.into_owned())
+}
+
+/// The folder that everything in a module's archive lies in.
+pub(crate) fn folder<R: io::Read + io::Seek>(archive: &ZipArchive<R>) -> Option<String> {
+    let entry = entry(archive, |name| name.contains('/'))?;
+    entry.split_once('/').map(|(folder, _)| folder.to_owned())
 }
 
 #[cfg(test)]

@@ -1,0 +1,336 @@
+//! A trainer in Rust: a TorchScript module in, a trained one out, by the job contract of `collector/trainers`.
+//!
+//! A pure function of the job file and its inputs on a CPU: the same seed gives the same weights to the last bit. On a GPU
+//! sums are done in an order of its own. A training that was interrupted goes on after its last whole epoch when it is
+//! started again with the same job file, and ends with the same weights.
+
+mod adam;
+mod checkpoint;
+mod data;
+pub mod job;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tch::{Device, Kind, Reduction, TchError, Tensor, TrainableCModule, nn};
+use tinywatt_agent::clock::{Clock, Monotonic};
+use tinywatt_proto::card::ModelCard;
+use tinywatt_proto::time::{MonoNs, Window};
+
+use self::adam::Adam;
+use self::checkpoint::{CheckpointError, Place};
+use self::data::Data;
+use self::job::{Artifact, Epoch, Framework, Job, JobError, Outcome, Phase, Progress, RESULT_SCHEMA};
+use crate::card::{self, CardError};
+
+/// File names of the artifacts.
+const MODEL: &str = "model.pt";
+const CHECKPOINT: &str = "checkpoint.pt";
+
+/// Time between two lines of progress.
+const TELL_PERIOD: Duration = Duration::from_secs(1);
+
+/// A training failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The job file or an input of it.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The card of the untrained module.
+    #[error(transparent)]
+    Card(#[from] CardError),
+    /// The checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// There is no GPU.
+    #[error(
+        "the job asks for a GPU, and PyTorch {} sees none: see nvidia-smi, or train with device = \"cpu\"",
+        crate::VERSION
+    )]
+    NoGpu,
+    /// The module does not fit the inputs.
+    #[error("the module {path} takes {module:?} by its card, and the inputs are {inputs:?}")]
+    Shape {
+        /// The module.
+        path: PathBuf,
+        /// Its input, without the batch.
+        module: Vec<u32>,
+        /// One input.
+        inputs: Vec<u32>,
+    },
+    /// The loss is no number any more.
+    #[error("the loss of epoch {epoch} is not a number: use a smaller learning_rate")]
+    Diverged {
+        /// From 1.
+        epoch: u32,
+    },
+    /// PyTorch failed.
+    #[error("PyTorch {} failed to {doing}", crate::VERSION)]
+    Torch {
+        /// What it was to do.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: TchError,
+    },
+}
+
+/// Trains as a job file says.
+///
+/// # Errors
+/// Any [`TrainError`]. No result is written then; the checkpoint of the last whole epoch stays.
+pub fn run(job_file: &Path) -> Result<(), TrainError> {
+    let job = Job::read(job_file)?;
+    let device = match job.device.as_str() {
+        "gpu" if tch::Cuda::is_available() => Device::Cuda(0),
+        "gpu" => return Err(TrainError::NoGpu),
+        _ => Device::Cpu,
+    };
+    tch::set_num_threads(i32::try_from(job.thread_count).unwrap_or(i32::MAX));
+    let parent = job.parent()?;
+    let card = card::read(parent)?;
+    let load = |name| -> Result<Data, TrainError> {
+        let set = job.input_set(name)?;
+        let module = card.input_shape.get(1..).unwrap_or_default().to_vec();
+        if module != set.shape() {
+            return Err(TrainError::Shape { path: parent.to_owned(), module, inputs: set.shape().to_vec() });
+        }
+        Ok(Data::new(&set, job.config.input_scale, job.config.input_offset, device))
+    };
+    let (train, validation, test) = (load("train")?, load("validation")?, load("test")?);
+
+    let mut training = Training::begin(&job, parent, device)?;
+    let start = Monotonic.now();
+    let resumed_at = training.epochs.len();
+    while training.epochs.len() < job.config.epochs as usize {
+        training.epoch(&train, &validation)?;
+        training.keep()?;
+    }
+    let trained = window(start);
+    let start = Monotonic.now();
+    let confusion = training.confusion(&test)?;
+    let evaluated = window(start);
+    training.save(&card)?;
+
+    let mut notes = Vec::new();
+    if resumed_at > 0 {
+        notes.push(format!(
+            "went on after epoch {resumed_at} of an interrupted training: time and energy are those of the rest"
+        ));
+    }
+    job.finish(&Outcome {
+        schema: RESULT_SCHEMA,
+        framework: Framework { name: "tch", version: crate::VERSION },
+        artifacts: vec![Artifact { role: "model", file: MODEL }, Artifact { role: "checkpoint", file: CHECKPOINT }],
+        phases: vec![Phase::new("train", trained), Phase::new("evaluate", evaluated)],
+        parameter_count: card.parameter_count,
+        mac_count: card.mac_count,
+        confusion,
+        epochs: training.epochs,
+        notes,
+    })?;
+    Ok(())
+}
+
+/// A module in training.
+struct Training<'a> {
+    job: &'a Job,
+    module: TrainableCModule,
+    adam: Adam,
+    epochs: Vec<Epoch>,
+}
+
+/// Sums over inputs.
+#[derive(Debug, Default, Clone, Copy)]
+struct Score {
+    input_count: i64,
+    loss_sum: f64,
+    correct_count: f64,
+}
+
+impl Score {
+    fn add(&mut self, input_count: i64, loss: f64, correct_count: f64) {
+        self.input_count += input_count;
+        self.loss_sum += loss * whole(input_count);
+        self.correct_count += correct_count;
+    }
+
+    fn loss(&self) -> f64 {
+        self.loss_sum / whole(self.input_count.max(1))
+    }
+
+    fn accuracy(&self) -> f64 {
+        self.correct_count / whole(self.input_count.max(1))
+    }
+}
+
+impl<'a> Training<'a> {
+    /// Begins with the untrained module, or where an interrupted training of the same job stopped.
+    fn begin(job: &'a Job, parent: &Path, device: Device) -> Result<Self, TrainError> {
+        let kept = job.output_dir.join(CHECKPOINT);
+        let fingerprint = job.fingerprint().to_string();
+        let earlier = if kept.exists() { Some(checkpoint::read(&kept, &fingerprint)?) } else { None };
+        let path = if earlier.is_some() { kept.as_path() } else { parent };
+        let variables = nn::VarStore::new(device);
+        let module = TrainableCModule::load(path, variables.root()).map_err(torch("load the module"))?;
+        let mut parameters: Vec<(String, Tensor)> = variables.variables().into_iter().collect();
+        // A map gives them in any order, and the optimiser's state names them by their place.
+        parameters.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut adam = Adam::new(parameters.into_iter().map(|(_, value)| value).collect(), job.config.learning_rate);
+        let mut epochs = Vec::new();
+        if let Some((place, state)) = earlier {
+            if !adam.restore(place.step_count, &state) {
+                return Err(CheckpointError::Other { path: kept }.into());
+            }
+            epochs = place.epochs;
+        }
+        Ok(Self { job, module, adam, epochs })
+    }
+
+    /// Goes once through the training inputs, then looks at the validation inputs.
+    fn epoch(&mut self, train: &Data, validation: &Data) -> Result<(), TrainError> {
+        let epoch = u32::try_from(self.epochs.len() + 1).unwrap_or(u32::MAX);
+        // From seed and epoch alone, so that a training that goes on sees the same order and drops the same units.
+        tch::manual_seed(i64::from(self.job.seed) << 16 | i64::from(epoch));
+        self.module.set_train();
+        let order = data::order(self.job.seed, epoch, train.input_count());
+        let mut score = Score::default();
+        let mut teller = Teller::new();
+        for batch in order.chunks(self.job.config.batch_size as usize) {
+            let (inputs, labels) = train.batch(batch);
+            let logits = self.forward(&inputs)?;
+            let loss = loss(&logits, &labels)?;
+            self.adam.step(&loss);
+            score.add(inputs.size()[0], loss.double_value(&[]), correct_count(&logits, &labels));
+            if !score.loss_sum.is_finite() {
+                return Err(TrainError::Diverged { epoch });
+            }
+            teller.tell(|| {
+                let fraction = whole(score.input_count) / whole(train.input_count());
+                self.tell("train", epoch, fraction, Some(&score));
+            });
+        }
+        let checked = self.score(validation)?;
+        self.tell("train", epoch, 1.0, Some(&score));
+        self.epochs.push(Epoch {
+            epoch,
+            train_loss: score.loss(),
+            train_accuracy: score.accuracy(),
+            validation_loss: checked.loss(),
+            validation_accuracy: checked.accuracy(),
+        });
+        Ok(())
+    }
+
+    fn score(&mut self, data: &Data) -> Result<Score, TrainError> {
+        self.module.set_eval();
+        let mut score = Score::default();
+        for batch in data.places().chunks(self.job.config.batch_size as usize) {
+            let (inputs, labels) = data.batch(batch);
+            let logits = tch::no_grad(|| self.forward(&inputs))?;
+            let loss = loss(&logits, &labels)?;
+            score.add(inputs.size()[0], loss.double_value(&[]), correct_count(&logits, &labels));
+        }
+        Ok(score)
+    }
+
+    /// Row = label, column = prediction.
+    fn confusion(&mut self, data: &Data) -> Result<Vec<Vec<u64>>, TrainError> {
+        self.module.set_eval();
+        let class_count = data.class_count();
+        let mut confusion = vec![vec![0; class_count]; class_count];
+        for batch in data.places().chunks(self.job.config.batch_size as usize) {
+            let (inputs, labels) = data.batch(batch);
+            let predictions = tch::no_grad(|| self.forward(&inputs))?.argmax(-1, false);
+            let read = |tensor: Tensor| Vec::<i64>::try_from(tensor).map_err(torch("read the predictions"));
+            for (label, prediction) in read(labels)?.into_iter().zip(read(predictions)?) {
+                let cell = usize::try_from(label).ok().zip(usize::try_from(prediction).ok());
+                let cell = cell.and_then(|(label, prediction)| confusion.get_mut(label)?.get_mut(prediction));
+                // An input set checks its labels, and a module gives as many outputs as its card says or fails before.
+                if let Some(cell) = cell {
+                    *cell += 1;
+                }
+            }
+        }
+        self.tell("evaluate", self.job.config.epochs, 1.0, None);
+        Ok(confusion)
+    }
+
+    fn forward(&self, inputs: &Tensor) -> Result<Tensor, TrainError> {
+        self.module.forward_ts(&[inputs]).map_err(torch("execute the module"))
+    }
+
+    fn keep(&mut self) -> Result<(), TrainError> {
+        let place = Place {
+            fingerprint: self.job.fingerprint().to_string(),
+            step_count: self.adam.step_count(),
+            epochs: self.epochs.clone(),
+        };
+        self.module.set_train();
+        Ok(checkpoint::keep(&self.job.output_dir.join(CHECKPOINT), &self.module, &self.adam, &place)?)
+    }
+
+    /// Saves the deployable module with its card.
+    fn save(&mut self, parent: &ModelCard) -> Result<(), TrainError> {
+        let path = self.job.output_dir.join(MODEL);
+        self.module.set_eval();
+        self.module.save(&path).map_err(torch("save the module"))?;
+        let card = ModelCard { technique: "float32".to_owned(), ..parent.clone() };
+        Ok(card::add(&path, &card)?)
+    }
+
+    fn tell(&self, phase: &'static str, epoch: u32, fraction: f64, score: Option<&Score>) {
+        self.job.tell(&Progress {
+            phase,
+            epoch,
+            epoch_count: self.job.config.epochs,
+            fraction,
+            loss: score.map(Score::loss),
+            accuracy: score.map(Score::accuracy),
+        });
+    }
+}
+
+/// Lets progress through now and then.
+struct Teller {
+    next: MonoNs,
+}
+
+impl Teller {
+    fn new() -> Self {
+        Self { next: Monotonic.now().after(TELL_PERIOD) }
+    }
+
+    fn tell(&mut self, tell: impl FnOnce()) {
+        let now = Monotonic.now();
+        if now >= self.next {
+            self.next = now.after(TELL_PERIOD);
+            tell();
+        }
+    }
+}
+
+fn torch(doing: &'static str) -> impl Fn(TchError) -> TrainError {
+    move |source| TrainError::Torch { doing, source }
+}
+
+/// Mean cross-entropy of a batch.
+fn loss(logits: &Tensor, labels: &Tensor) -> Result<Tensor, TrainError> {
+    let loss = logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Mean, -100, 0.0);
+    loss.map_err(torch("compute the loss"))
+}
+
+fn correct_count(logits: &Tensor, labels: &Tensor) -> f64 {
+    logits.argmax(-1, false).eq_tensor(labels).sum(Kind::Double).double_value(&[])
+}
+
+/// At least a nanosecond long, as a window must be.
+fn window(start: MonoNs) -> Window {
+    let end = Monotonic.now().max(MonoNs(start.0 + 1));
+    Window::new(start, end).expect("it ends after it starts")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of inputs stay below 2^53")]
+fn whole(count: i64) -> f64 {
+    count as f64
+}
