@@ -32,6 +32,8 @@ enum Command {
     Nodes(Asking<command::nodes::Arguments>),
     /// Write the samples of a run as CSV
     Export(Asking<command::export::Arguments>),
+    /// Train a TorchScript module as a job file says; needs the program `torch-train` beside this one
+    Train(command::train::Arguments),
     /// Stop a run
     Cancel(Asking<command::cancel::Arguments>),
 }
@@ -75,6 +77,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Export(asking) => {
             command::export::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
+        Command::Train(arguments) => command::train::run(&arguments),
         Command::Cancel(asking) => {
             command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }

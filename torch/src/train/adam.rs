@@ -55,12 +55,12 @@ impl Adam {
         });
     }
 
-    /// The state by name, to be kept.
+    /// The state by name, to be kept; contiguous, which the file format asks for and channels-last moments are not.
     pub(super) fn state(&self) -> Vec<(String, Tensor)> {
         let named = |(index, parameter): (usize, &Parameter)| {
             [
-                (format!("first.{index}"), parameter.first.shallow_clone()),
-                (format!("second.{index}"), parameter.second.shallow_clone()),
+                (format!("first.{index}"), parameter.first.contiguous()),
+                (format!("second.{index}"), parameter.second.contiguous()),
             ]
         };
         self.parameters.iter().enumerate().flat_map(named).collect()
