@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tinywatt_proto::ids::Sha256;
@@ -122,9 +122,10 @@ fn a_training_that_was_killed_goes_on_and_ends_as_if_it_had_not_been() {
     let whole = Job::new(20, |_| ()).trained();
     let job = Job::new(20, |_| ());
     let mut child = job.command().stderr(Stdio::null()).spawn().expect("starts");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut looks_left = 60_000;
     while !job.path("out/checkpoint.pt").exists() {
-        assert!(Instant::now() < deadline, "no checkpoint");
+        looks_left -= 1;
+        assert!(looks_left > 0, "no checkpoint within a minute");
         std::thread::sleep(Duration::from_millis(1));
     }
     child.kill().expect("it is ours");
