@@ -77,10 +77,7 @@ pub(super) fn count(
     inputs: &[usize],
 ) -> Result<Cost, Malformed> {
     let tensors = tensors.iter().map(|&table| tensor(table, constant_buffers)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Cost {
-        parameter_count: parameters(operators, &tensors),
-        mac_count: macs(operators, &tensors, inputs)?,
-    })
+    Ok(Cost { parameter_count: parameters(operators, &tensors), mac_count: macs(operators, &tensors, inputs)? })
 }
 
 fn tensor(table: Table<'_>, constant_buffers: &[bool]) -> Result<Tensor, Malformed> {
