@@ -108,13 +108,12 @@ fn list(fetcher: Option<&Fetcher>) -> String {
         ]);
     }
     let mut text = table::text(&rows);
-    for kind in Kind::ALL.into_iter().filter(|&kind| kind != Kind::File) {
+    for kind in Kind::ALL {
         let facts = kind.facts();
-        let _ = writeln!(
-            text,
-            "\n{kind}: {}\n  home     {}\n  licence  {}\n  cite     {}",
-            facts.about, facts.home, facts.licence, facts.citation
-        );
+        let _ = writeln!(text, "\n{kind}: {}\n  home     {}", facts.about, facts.home);
+        if kind != Kind::File {
+            let _ = writeln!(text, "  licence  {}\n  cite     {}", facts.licence, facts.citation);
+        }
     }
     text
 }
