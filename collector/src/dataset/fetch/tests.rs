@@ -290,6 +290,18 @@ fn nobody_there_is_told() {
     assert!(error.to_string().contains("bring the data set and name its folder with a path"), "{error}");
 }
 
+/// TLS is asked for and not given.
+#[test]
+fn a_home_that_cannot_show_who_it_is_is_refused() {
+    let scene = Scene::new();
+    let server = scene.serve(&[Answer::Good; 3]);
+    let url = format!("{}/file.mat", server.url.replace("http:", "https:"));
+    let source = Source { url: &url, name: "file.mat", bytes: 600_000, sha256: &scene.sha256 };
+    let error = download::download(&source, scene.folder.path(), &scene.patience, &mut |_| {}).expect_err("no TLS");
+    assert!(matches!(error, FetchError::Request { .. }), "{error:?}");
+    assert!(!scene.part().exists());
+}
+
 #[test]
 fn a_folder_that_cannot_be_written_is_told() {
     let folder = TempDir::new().expect("temporary folder");
