@@ -36,6 +36,8 @@ enum Command {
     Train(command::train::Arguments),
     /// Stop a run
     Cancel(Asking<command::cancel::Arguments>),
+    /// List, fetch and check data sets
+    Dataset(command::dataset::Arguments),
 }
 
 /// A command that asks a running collector.
@@ -81,5 +83,6 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cancel(asking) => {
             command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
+        Command::Dataset(arguments) => command::dataset::run(arguments).await,
     }
 }
