@@ -11,12 +11,16 @@ use crate::store::ChannelSamples;
 /// All reasons, not only the first: whoever repeats a trial wants to mend everything at once.
 pub(super) fn reasons(windows: &[Measured], samples: &ChannelSamples, completed: &v1::Completed) -> Vec<InvalidReason> {
     let mut reasons = Vec::new();
+    // A counter loses no energy with a reading: one that is missing near an edge is judged by what it does to the edge.
+    let is_counter = matches!(samples.channel.scale, Some(v1::channel::Scale::Counter(_)));
     for window in windows {
-        reasons.extend(suspect(window));
-        reasons.extend(powerless(window));
-        reasons.extend(clipped(window));
+        reasons.extend(powerless(window, is_counter));
         reasons.extend(edges(window));
-        reasons.extend(gaps(window, samples));
+        if !is_counter {
+            reasons.extend(suspect(window));
+            reasons.extend(clipped(window));
+            reasons.extend(gaps(window, samples));
+        }
     }
     reasons.extend(idle_drift(windows));
     reasons.extend(throttled(completed));
@@ -47,11 +51,15 @@ fn suspect(window: &Measured) -> Vec<InvalidReason> {
 
 /// A device that executes takes energy. None at all, or less than that, is a wire that is off or a shunt turned round.
 /// (An idle device may take less than the sensor's offset.)
-fn powerless(window: &Measured) -> Option<InvalidReason> {
+fn powerless(window: &Measured, is_counter: bool) -> Option<InvalidReason> {
     let joules = window.energy.joules;
-    (window.is_active() && joules.get() <= 0.0).then(|| {
-        reason("no_power", format!("the sensor saw {joules:.5} in the active window: check that it is connected, and which way round its shunt is"))
-    })
+    let advice = if is_counter {
+        "its counter stood still, see `agent check`"
+    } else {
+        "check that it is connected, and which way round its shunt is"
+    };
+    (window.is_active() && joules.get() <= 0.0)
+        .then(|| reason("no_power", format!("the sensor saw {joules:.5} in the active window: {advice}")))
 }
 
 fn clipped(window: &Measured) -> Option<InvalidReason> {
@@ -61,9 +69,9 @@ fn clipped(window: &Measured) -> Option<InvalidReason> {
     })
 }
 
-/// A window of a shunt sensor that hangs on its edges is too short for that sensor.
+/// A window that hangs on its edges is too short for its sensor.
 fn edges(window: &Measured) -> Option<InvalidReason> {
-    let edges = window.energy.uncertainty?.edges.get() * tinywatt_energy::COVERAGE_FACTOR;
+    let edges = window.energy.edge_uncertainty()?.get() * tinywatt_energy::COVERAGE_FACTOR;
     let part = edges / window.energy.joules.get().abs();
     (part > EDGE_PART_MAX).then(|| {
         let (phase, percent, bound) = (&window.row.phase, part * 100.0, EDGE_PART_MAX * 100.0);
