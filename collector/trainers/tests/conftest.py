@@ -47,7 +47,7 @@ class Done:
     @property
     def accuracy(self) -> float:
         """Share of right answers on the test inputs."""
-        counts = self.result["confusion"]
+        counts: list[list[int]] = self.result["confusion"]
         return sum(row[label] for label, row in enumerate(counts)) / sum(map(sum, counts))
 
 

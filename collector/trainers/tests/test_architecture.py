@@ -54,7 +54,7 @@ def test_an_own_architecture_may_stand_in_the_configuration() -> None:
 
 
 def test_shapes_follow_same_padding_and_dropped_rests() -> None:
-    layers = [
+    layers: list[dict[str, Any]] = [
         {"op": "conv2d", "filters": 4, "kernel": 3, "stride": 2, "bias": False},
         {"op": "depthwise_conv2d", "kernel": 3, "stride": 3},
         {"op": "max_pool", "size": 2},

@@ -301,7 +301,8 @@ def test_distillation_mixes_labels_and_the_teachers_answers() -> None:
 
     def softmax(values: NDArray[np.float32]) -> NDArray[np.float32]:
         powers = np.exp(values)
-        return powers / powers.sum(axis=1, keepdims=True)
+        shares: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+        return shares
 
     loss = distillation_loss(lambda _inputs, training: tf.constant(teacher_logits), temperature=2.0, alpha=0.3)
     soft, own = softmax(teacher_logits / 2), softmax(logits / 2)
