@@ -29,6 +29,7 @@ def described(*layers: dict[str, Any], **members: object) -> dict[str, Any]:
         ("cifar10-study", 5_852_202, 137_729_024),
         ("svhn-study", 551_018, 38_896_896),
         ("digits-tiny", 3_682, 25_408),
+        ("cifar10-small", 156_186, 2_934_016),
     ],
 )
 def test_shipped_architectures_have_their_known_sizes(name: str, parameter_count: int, mac_count: int) -> None:
