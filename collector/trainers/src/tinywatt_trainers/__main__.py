@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"error: {problem}", file=sys.stderr)
         return EXIT_FAILURE
     except OSError as error:
-        print(f"error: {error.filename or path.parent}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {error.filename or Path(path).parent}: {error.strerror or error}", file=sys.stderr)
         return EXIT_FAILURE
     return 0
 
