@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const HEAD_BYTES_MAX: usize = 1 << 20;
 
 /// Most bytes kept of the end. With the beginning and the line between them a log stays below 4 MiB.
-const TAIL_BYTES_MAX: usize = 3 << 20;
+const TAIL_BYTES_MAX: usize = (3 << 20) - 128;
 
 /// Lines at the end that a message shows, and their bytes: a Python traceback's last frames.
 const LAST_LINE_COUNT: usize = 15;
