@@ -84,25 +84,21 @@ pub fn find(name: &OsStr, agent: Option<&Path>) -> PathBuf {
 /// As the system gives them: there is no such program, it is not executable, there are too many processes.
 pub async fn start<C: Clock>(command: Command, grouping: Grouping, clock: C) -> io::Result<Started> {
     let (answer, started) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("program".to_owned())
-        .spawn(move || attend(command, grouping, &clock, answer))?;
+    std::thread::Builder::new().name("program".to_owned()).spawn(move || attend(command, grouping, &clock, answer))?;
     started.await.map_err(io::Error::other)?
 }
 
 /// The whole life of a program, on a thread of its own.
-fn attend<C: Clock>(
-    mut command: Command,
-    grouping: Grouping,
-    clock: &C,
-    answer: oneshot::Sender<io::Result<Started>>,
-) {
+fn attend<C: Clock>(mut command: Command, grouping: Grouping, clock: &C, answer: oneshot::Sender<io::Result<Started>>) {
     if grouping == Grouping::Own {
         set_apart(&mut command);
     }
     let at = clock.now();
     let spawned = command.spawn().and_then(|child| {
-        i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("a process without an id"))
+        i32::try_from(child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| io::Error::other("a process without an id"))
     });
     // With it go the ends of pipes that belong to the program.
     drop(command);

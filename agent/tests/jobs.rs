@@ -114,9 +114,10 @@ async fn a_job_is_executed_metered_and_handed_in() {
     "#;
     collector.order(job(0, script)).await;
     let progress = collector.wait_for_work(|item| match item {
-        work_request::Item::Progress(progress) => {
-            progress.job.as_ref().is_some_and(|job| job.epoch == Some(1) && job.power_watts.is_some_and(|watts| watts > 1.0))
-        }
+        work_request::Item::Progress(progress) => progress
+            .job
+            .as_ref()
+            .is_some_and(|job| job.epoch == Some(1) && job.power_watts.is_some_and(|watts| watts > 1.0)),
         _ => false,
     });
     timeout(LIMIT, progress).await.expect("progress with watts");

@@ -94,10 +94,8 @@ mod tests {
 
     #[test]
     fn a_counter_needs_a_reading_before() {
-        let counter = channel(Scale::Counter(v1::CounterScale {
-            picojoules_per_code: 1_000_000,
-            ..v1::CounterScale::default()
-        }));
+        let counter =
+            channel(Scale::Counter(v1::CounterScale { picojoules_per_code: 1_000_000, ..v1::CounterScale::default() }));
         let (all, first) = (totals(&[(1_000_000, 0), (3_000_000, 0)]), totals(&[(1_000_000, 0)]));
         let watts = all.power_watts_since(&first, &counter).expect("a reading before");
         assert!((watts - 4.0).abs() < 1e-9, "2 J in half a second: {watts}");

@@ -70,11 +70,7 @@ fn choose(name: Option<&str>, sensors: &[SensorConfig]) -> anyhow::Result<Vec<Se
     Ok(chosen)
 }
 
-async fn meter_command(
-    args: &ExecArgs,
-    agent: Option<&Path>,
-    mut channels: Vec<Channel>,
-) -> anyhow::Result<ExitCode> {
+async fn meter_command(args: &ExecArgs, agent: Option<&Path>, mut channels: Vec<Channel>) -> anyhow::Result<ExitCode> {
     let mut meters: Vec<Meter> = channels.iter().map(|channel| Meter::new(channel.description.clone())).collect();
     let start_by = Monotonic.now().after(FIRST_READING_TIMEOUT);
     drain_until(&mut channels, &mut meters, start_by, Meter::has_readings).await;

@@ -70,7 +70,8 @@ impl Jobs {
     /// Makes an attempt's folder.
     pub(crate) fn folder(&self, trial: &v1::TrialKey) -> Result<Folder, JobError> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-        let run: String = trial.run_id.chars().take(64).map(|letter| if is_plain(letter) { letter } else { '_' }).collect();
+        let run: String =
+            trial.run_id.chars().take(64).map(|letter| if is_plain(letter) { letter } else { '_' }).collect();
         let path = self.dir.join(format!("{run}-{}-{}", trial.trial, trial.attempt));
         let failed = |action| {
             let path = path.clone();

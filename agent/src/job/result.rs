@@ -86,7 +86,9 @@ fn read(path: &Path) -> Result<String, JobError> {
             let is_part_left = path.with_extension("json.part").exists();
             return Err(JobError::NoResult { is_part_left });
         }
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(wrong("it is a symbolic link".to_owned())),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Err(wrong("it is a symbolic link".to_owned()));
+        }
         Err(error) => return Err(wrong(format!("it cannot be read: {error}"))),
     };
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
@@ -176,10 +178,7 @@ fn check_epochs(epochs: Option<&Value>, problems: &mut Problems) {
         };
         let place = format!("{place}.");
         let fields = Fields::new(&place, epoch);
-        fields.known(
-            &["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"],
-            problems,
-        );
+        fields.known(&["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"], problems);
         match fields.get("epoch").and_then(Value::as_u64).filter(|epoch| u32::try_from(*epoch).is_ok()) {
             Some(number) if number > before => before = number,
             _ => problems.add(format!("{place}epoch must be a whole number, from 1 on and ascending")),
@@ -217,7 +216,9 @@ fn check_artifacts(fields: &Map<String, Value>, output_dir: &Path, problems: &mu
         fields.known(&["role", "file"], problems);
         let role = fields.get("role").and_then(Value::as_str).unwrap_or_default().to_owned();
         if !is_role(&role) {
-            problems.add(format!("{place}role must be 1 to {ROLE_BYTES_MAX} of a-z, 0-9, '-' and '_', and not \"{LOG_ROLE}\""));
+            problems.add(format!(
+                "{place}role must be 1 to {ROLE_BYTES_MAX} of a-z, 0-9, '-' and '_', and not \"{LOG_ROLE}\""
+            ));
         } else if !roles.insert(role.clone()) {
             problems.add(format!("{place}role: two artifacts have the role \"{role}\""));
         }
@@ -236,10 +237,8 @@ fn check_artifacts(fields: &Map<String, Value>, output_dir: &Path, problems: &mu
                 problems.add(format!("{place}file: '{name}' is a symbolic link, and must be the file itself"));
             }
             Some(Ok(metadata)) if !metadata.is_file() => problems.add(format!("{place}file: '{name}' is no file")),
-            Some(Ok(metadata)) if metadata.len() > ARTIFACT_BYTES_MAX => problems.add(format!(
-                "{place}file: '{name}' has {} bytes, and may have {ARTIFACT_BYTES_MAX}",
-                metadata.len()
-            )),
+            Some(Ok(metadata)) if metadata.len() > ARTIFACT_BYTES_MAX => problems
+                .add(format!("{place}file: '{name}' has {} bytes, and may have {ARTIFACT_BYTES_MAX}", metadata.len())),
             Some(Ok(_)) => all.push(Made { role, name: name.to_owned(), path }),
         }
     }
@@ -251,7 +250,7 @@ fn check_phases(fields: &Map<String, Value>, window: Window, problems: &mut Prob
         None | Some(Value::Null) => return Vec::new(),
         Some(Value::Array(phases)) if phases.len() <= PHASE_COUNT_MAX => phases,
         other => {
-            problems.kind("phases", other, &format!("a list of at most {PHASE_COUNT_MAX} objects"));
+            problems.kind("phases", other, format!("a list of at most {PHASE_COUNT_MAX} objects"));
             return Vec::new();
         }
     };
@@ -471,7 +470,8 @@ mod tests {
         fs::create_dir(scene.folder.output_dir().join("folder")).expect("made");
         let model = r#"{"role":"model","file":"model.tflite"}"#;
         let artifact = |name: &str| format!(r#"{{"artifacts":[{{"role":"model","file":"{name}"}}]}}"#);
-        let phase = |start: u64, end: u64| format!(r#"{{"phase":"train","start_mono_ns":{start},"end_mono_ns":{end}}}"#);
+        let phase =
+            |start: u64, end: u64| format!(r#"{{"phase":"train","start_mono_ns":{start},"end_mono_ns":{end}}}"#);
         for (fields, part) in [
             (r#"{"schema":"tinywatt.result.v2"}"#, "schema is \"tinywatt.result.v2\""),
             (r#"{"schema":null}"#, "schema is missing"),
@@ -496,12 +496,18 @@ mod tests {
             (&format!(r#"{{"phases":[{}]}}"#, phase(999, 1_500)), "must lie within the command's life"),
             (&format!(r#"{{"phases":[{}]}}"#, phase(1_500, 2_001)), "must lie within the command's life"),
             (&format!(r#"{{"phases":[{}]}}"#, phase(1_500, 1_500)), "must be later than"),
-            (&format!(r#"{{"phases":[{},{}]}}"#, phase(1_000, 1_500), phase(1_499, 1_600)), "phases[1].start_mono_ns lies"),
+            (
+                &format!(r#"{{"phases":[{},{}]}}"#, phase(1_000, 1_500), phase(1_499, 1_600)),
+                "phases[1].start_mono_ns lies",
+            ),
             (r#"{"parameter_count":-1}"#, "parameter_count must be a whole number"),
             (r#"{"grid_intensity_g_per_kwh":0}"#, "grid_intensity_g_per_kwh must be a number above 0"),
             (r#"{"confusion":[[1,2],[3]]}"#, "confusion[1] must be a list of 2 counts"),
             (r#"{"epochs":[{"epoch":1},{"epoch":1}]}"#, "epochs[1].epoch must be"),
-            (r#"{"epochs":[{"epoch":1,"train_accuracy":1.5}]}"#, "epochs[0].train_accuracy must be a number from 0 to 1"),
+            (
+                r#"{"epochs":[{"epoch":1,"train_accuracy":1.5}]}"#,
+                "epochs[0].train_accuracy must be a number from 0 to 1",
+            ),
             (r#"{"notes":"one"}"#, "notes must be a list of texts"),
         ] {
             let found = problems(&scene, &with(fields));

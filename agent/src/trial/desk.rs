@@ -88,13 +88,7 @@ impl Board {
     }
 
     /// Shows what is executing, and what it says of itself.
-    pub(crate) fn show_job(
-        &self,
-        trial: &v1::TrialKey,
-        phase: v1::Phase,
-        fraction: f64,
-        job: Option<v1::JobProgress>,
-    ) {
+    pub(crate) fn show_job(&self, trial: &v1::TrialKey, phase: v1::Phase, fraction: f64, job: Option<v1::JobProgress>) {
         let progress = v1::Progress { trial: Some(trial.clone()), phase: phase.into(), fraction, job };
         self.progress.send_replace(Some(progress));
     }

@@ -17,8 +17,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::{Refusal, backoff};
-pub use upload::{Content, NotSent, UploadError};
 use tinywatt_proto::chain::Chain;
+pub use upload::{Content, NotSent, UploadError};
 
 /// Largest artifact. CIFAR-10's test inputs are 31 MB, ImageNet's at 224 × 224 would be 7.5 GB: a node is not for those.
 pub const ARTIFACT_BYTES_MAX: u64 = 1 << 30;

@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use super::{ARTIFACT_BYTES_MAX, Artifacts, CHUNK_LIMIT, hash, part_of};
 use crate::link::{Refusal, backoff};
 
-/// Uploads that may fail before one is given up. With the waits between them that bears an outage of seven minutes: what
+/// Uploads that may fail before one is given up. With the waits between them that bears an outage of five minutes: what
 /// an hour of training made is worth more patience than an artifact that can be had again.
 const ATTEMPT_COUNT_MAX: u32 = 34;
 

@@ -292,7 +292,8 @@ mod artifacts {
         let file = dir.path().join("model.pt");
         std::fs::write(&file, content()).expect("written");
         let mut parts = Vec::new();
-        let put = artifacts.put("model.pt", &Content::File(file.clone()), |part| parts.push(part)).await.expect("there");
+        let put =
+            artifacts.put("model.pt", &Content::File(file.clone()), |part| parts.push(part)).await.expect("there");
         assert_eq!(put, v1::ArtifactRef { name: "model.pt".to_owned(), ..reference(&content()) });
         assert_eq!(collector.artifact(&put.sha256), Some(content()));
         assert!((parts.last().expect("told") - 1.0).abs() < 1e-12);

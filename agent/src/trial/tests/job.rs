@@ -10,8 +10,7 @@ use crate::process;
 const BEGIN: &str = "dir=$(dirname \"$1\"); out=$dir/output\n\
     finish() { printf '%s' \"$1\" > \"$dir/result.json.part\"; mv \"$dir/result.json.part\" \"$dir/result.json\"; }\n";
 
-const NOTHING_MADE: &str =
-    r#"{"schema":"tinywatt.result.v1","framework":{"name":"sh","version":"1"},"artifacts":[]}"#;
+const NOTHING_MADE: &str = r#"{"schema":"tinywatt.result.v1","framework":{"name":"sh","version":"1"},"artifacts":[]}"#;
 
 struct Scene {
     bench: Bench,
@@ -165,8 +164,7 @@ async fn a_job_is_given_its_file_and_gives_artifacts_phases_and_a_log() {
     assert_eq!(outcome(&records, 0).samples_channel, 4);
     let completed = completed(&records, 0);
     let phases: Vec<_> = completed.windows.iter().map(|window| (window.phase(), window.inference_count)).collect();
-    let expected =
-        [(Phase::Idle, 0), (Phase::Active, 1), (Phase::Train, 0), (Phase::Evaluate, 0), (Phase::Idle, 0)];
+    let expected = [(Phase::Idle, 0), (Phase::Active, 1), (Phase::Train, 0), (Phase::Evaluate, 0), (Phase::Idle, 0)];
     assert_eq!(phases, expected);
     let watts = |window: &v1::Window| {
         let seconds = Duration::from_nanos(window.end_mono_ns - window.start_mono_ns).as_secs_f64();
@@ -192,7 +190,10 @@ async fn a_job_is_given_its_file_and_gives_artifacts_phases_and_a_log() {
     let told: Value = serde_json::from_slice(&of("told").0).expect("JSON");
     let (told_path, dir) = (|name: &str| PathBuf::from(told[name].as_str().expect(name)), scene.jobs_dir());
     let folder = dir.canonicalize().expect("there").join("digits-a-0-1");
-    assert_eq!((&told["schema"], &told["kind"], &told["device"]), (&"tinywatt.job.v1".into(), &"train".into(), &"cpu".into()));
+    assert_eq!(
+        (&told["schema"], &told["kind"], &told["device"]),
+        (&"tinywatt.job.v1".into(), &"train".into(), &"cpu".into())
+    );
     assert_eq!((&told["seed"], &told["thread_count"]), (&42.into(), &2.into()));
     assert_eq!(told["config"], serde_json::json!({"epochs": 3, "learning_rate": 1e-3}));
     assert_eq!(told["inputs"]["parent"]["path"], folder.join("inputs/parent.keras").to_str().expect("text"));
@@ -217,7 +218,10 @@ async fn what_is_no_success_is_told_with_the_way_out_and_the_last_lines() {
     let mut scene = Scene::start().await;
     let with_artifact = |file: &str| {
         let artifacts = format!(r#""artifacts":[{{"role":"model","file":"{file}"}}]"#);
-        format!("echo mine > $dir/secret; ln -s ../secret $out/link; finish '{}'", NOTHING_MADE.replace(r#""artifacts":[]"#, &artifacts))
+        format!(
+            "echo mine > $dir/secret; ln -s ../secret $out/link; finish '{}'",
+            NOTHING_MADE.replace(r#""artifacts":[]"#, &artifacts)
+        )
     };
     let finish = |result: &str| format!("finish '{result}'");
     for (trial, (script, part)) in (0..).zip([
@@ -313,7 +317,8 @@ async fn one_that_fills_the_disk_is_ended() {
 #[tokio::test]
 async fn of_a_flood_of_words_the_ends_are_kept() {
     let mut scene = Scene::start().await;
-    let script = format!("echo begin; head -c 100000000 /dev/zero | tr '\\0' 'x'; echo; echo done; finish '{NOTHING_MADE}'");
+    let script =
+        format!("echo begin; head -c 100000000 /dev/zero | tr '\\0' 'x'; echo; echo done; finish '{NOTHING_MADE}'");
     let records = scene.run(0, &script).await;
     let job = completed(&records, 0).job.expect("of a job");
     let log = scene.log(job.log.as_ref());
@@ -386,7 +391,10 @@ async fn what_a_job_says_of_itself_is_shown_with_its_watts() {
     assert_eq!(shown.phase(), Phase::Active);
     assert!((shown.fraction - 0.3).abs() < 1e-9);
     let said = shown.job.expect("a job");
-    assert_eq!((said.phase.as_str(), said.epoch_count, said.loss, said.accuracy), ("train", Some(10), Some(1.25), None));
+    assert_eq!(
+        (said.phase.as_str(), said.epoch_count, said.loss, said.accuracy),
+        ("train", Some(10), Some(1.25), None)
+    );
     let watts = said.power_watts.expect("asked for");
     assert!((watts - 0.5).abs() < 1e-6, "{watts}");
     let folder = std::fs::read_dir(scene.jobs_dir()).expect("there").next().expect("one").expect("readable").path();

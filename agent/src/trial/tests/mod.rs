@@ -159,8 +159,7 @@ fn sampled(index: u32, name: &str) -> (Measured, tokio::task::JoinHandle<()>) {
         shunt_nanoohms: 100_000_000,
         ..v1::ShuntBusScale::default()
     });
-    let channel =
-        v1::Channel { channel: index, name: name.to_owned(), scale: Some(scale), ..v1::Channel::default() };
+    let channel = v1::Channel { channel: index, name: name.to_owned(), scale: Some(scale), ..v1::Channel::default() };
     (Measured { channel, spooled, totals, load: Some(switch) }, sampling)
 }
 
@@ -177,7 +176,8 @@ impl Bench {
         put(&cache, b"model");
         put(&cache, b"inputs");
         let (boot, alive, (counter, bench)) = (BootId::random(), Arc::default(), desk());
-        let (channels, sampling) = [(4, "rail"), (7, "usb")].map(|(index, name)| sampled(index, name)).into_iter().unzip();
+        let (channels, sampling) =
+            [(4, "rail"), (7, "usb")].map(|(index, name)| sampled(index, name)).into_iter().unzip();
         let endpoint = crate::link::endpoint(collector).expect("an address");
         let jobs = Jobs::open(&dir.path().join("jobs"), Path::new("/nowhere/agent")).expect("opens");
         let equipment = Equipment {
@@ -365,7 +365,10 @@ async fn what_fails_is_told_with_its_reason() {
 
     bench.execute(v1::Assignment { channel: "gpu".to_owned(), ..assignment(1) });
     let (reason, message) = failure(&bench.finished(&key(1)).await, 1);
-    assert_eq!((reason, message.as_str()), (FailureReason::Sensor, "no channel 'gpu' on this node; there are: rail, usb"));
+    assert_eq!(
+        (reason, message.as_str()),
+        (FailureReason::Sensor, "no channel 'gpu' on this node; there are: rail, usb")
+    );
 
     let mut other = assignment(2);
     if let Some(Workload::Inference(workload)) = &mut other.workload {
