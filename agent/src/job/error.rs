@@ -47,7 +47,10 @@ pub enum JobError {
         source: io::Error,
     },
     /// It ended otherwise than with exit code 0.
-    #[error("{step} `{program}` was ended by {status}: its log tells why")]
+    #[error(
+        "{step} `{program}` was ended by {status}; {}",
+        if *has_log { "its log tells why" } else { "it wrote nothing that tells why: try it by hand on this node" }
+    )]
     Ended {
         /// Which command.
         step: StepKind,
@@ -55,6 +58,8 @@ pub enum JobError {
         program: String,
         /// Exit code or signal.
         status: String,
+        /// Whether it wrote anything.
+        has_log: bool,
     },
     /// It took too long.
     #[error(

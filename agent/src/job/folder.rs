@@ -122,20 +122,19 @@ impl Folder {
 
     /// Gives the job a file of the artifact cache, to read. The content stays with the job even when the cache gives it
     /// up meanwhile, so the cache's limit may be smaller than a job's inputs.
-    pub(crate) fn take_in(&self, name: &str, source: &Path) -> Result<PathBuf, JobError> {
+    pub(crate) async fn take_in(&self, name: &str, source: PathBuf) -> Result<PathBuf, JobError> {
         let path = self.input_dir().join(name);
-        let mut read_only = fs::metadata(source).map_err(self.failed("read", source))?.permissions();
-        read_only.set_mode(0o444);
-        fs::set_permissions(source, read_only).map_err(self.failed("protect", source))?;
-        // On another file system, or one without links, a copy does it.
-        let taken = fs::hard_link(source, &path).or_else(|_| fs::copy(source, &path).map(drop));
-        taken.map_err(self.failed("make", &path))?;
-        Ok(path)
-    }
-
-    fn failed(&self, action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JobError + use<> {
-        let path = path.to_owned();
-        move |source| JobError::Folder { action, path, source }
+        let failed = {
+            let path = path.clone();
+            |source| JobError::Folder { action: "make", path, source }
+        };
+        let taking = tokio::task::spawn_blocking(move || {
+            fs::set_permissions(&source, fs::Permissions::from_mode(0o444))?;
+            // On another file system, or one without links, a copy does it.
+            fs::hard_link(&source, &path).or_else(|_| fs::copy(&source, &path).map(drop))?;
+            Ok(path)
+        });
+        taking.await.map_err(io::Error::other).flatten().map_err(failed)
     }
 }
 
@@ -209,14 +208,14 @@ mod tests {
         assert!(!path.exists());
     }
 
-    #[test]
-    fn an_input_stays_when_the_cache_gives_it_up_and_does_not_count_as_output() {
+    #[tokio::test]
+    async fn an_input_stays_when_the_cache_gives_it_up_and_does_not_count_as_output() {
         let dir = tempfile::tempdir().expect("a folder");
         let jobs = Jobs::open(&dir.path().join("jobs"), Path::new("agent")).expect("opens");
         let folder = jobs.folder(&key("a")).expect("made");
         let cached = dir.path().join("cached");
         fs::write(&cached, vec![1; 100_000]).expect("written");
-        let input = folder.take_in("train", &cached).expect("linked");
+        let input = folder.take_in("train", cached.clone()).await.expect("linked");
         fs::remove_file(&cached).expect("removed");
         let metadata = fs::metadata(&input).expect("there");
         assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (100_000, 0o444));

@@ -124,7 +124,8 @@ impl Step<'_> {
             Some(ended) if ended.status.success() => Ok(Some((start, ended))),
             Some(ended) => {
                 let (program, status) = (self.program().to_owned(), name_status(ended.status));
-                Err(JobError::Ended { step: self.kind, program, status })
+                let has_log = !self.log.last_line().is_empty();
+                Err(JobError::Ended { step: self.kind, program, status, has_log })
             }
             None => Ok(None),
         }

@@ -165,7 +165,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
             let sha256 = artifact.and_then(|artifact| Sha256::from_bytes(&artifact.sha256));
             let sha256 = sha256.expect("what was fetched has a name");
             let name = input_name(&input.name, artifact.map_or("", |artifact| &artifact.name));
-            taken.push((input.name.clone(), job.folder.take_in(&name, &path)?, sha256));
+            taken.push((input.name.clone(), job.folder.take_in(&name, path).await?, sha256));
         }
         Ok(taken)
     }
@@ -189,7 +189,9 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
             let garbage_count = tail.garbage_count();
             tracing::info!(run = trial.run_id, trial = trial.trial, garbage_count, "progress lines could not be read");
         }
-        let active = Window::new(start, end).expect("a program that ran has ended after it began");
+        // A clock may be too coarse for a command that does nothing.
+        let end = end.max(start.after(Duration::from_nanos(1)));
+        let active = Window::new(start, end).expect("it ends later than it starts");
         self.mark(boot, trial, Phase::Active, active).await?;
         // A result that cannot be used fails the trial now, not after another idle window.
         let output = JobOutput::read(&job.folder, active)?;

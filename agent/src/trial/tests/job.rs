@@ -232,7 +232,7 @@ async fn what_is_no_success_is_told_with_the_way_out_and_the_last_lines() {
         (with_artifact("model.pt"), "there is no 'model.pt' in output_dir"),
         (with_artifact("link"), "'link' is a symbolic link"),
         (with_artifact("../secret"), "plain name of a file in output_dir, and is \"../secret\""),
-        (format!("{}; exit 3", finish(NOTHING_MADE)), "was ended by exit status: 3: its log tells why"),
+        (format!("{}; exit 3", finish(NOTHING_MADE)), "was ended by exit status: 3; its log tells why"),
         ("kill -9 $$".to_owned(), "was ended by signal 9 (SIGKILL, by a person or for want of memory)"),
     ]) {
         let failure = scene.failure(trial, &format!("echo first; echo the end of {trial} >&2\n{script}")).await;
@@ -242,7 +242,8 @@ async fn what_is_no_success_is_told_with_the_way_out_and_the_last_lines() {
         assert_eq!(scene.log(failure.log.as_ref()), format!("first\nthe end of {trial}\n"));
     }
     let silent = scene.failure(20, "exit 1").await;
-    assert_eq!((silent.log, silent.message.contains("last lines")), (None, false), "who writes nothing has no log");
+    assert!(silent.message.ends_with("it wrote nothing that tells why: try it by hand on this node"), "{}", silent.message);
+    assert_eq!(silent.log, None);
     let records = scene.run(21, &finish(NOTHING_MADE)).await;
     assert!(completed(&records, 21).job.is_some_and(|job| job.log.is_none()), "the node goes on");
     scene.bench.end().await;
@@ -262,7 +263,7 @@ async fn a_command_that_cannot_be_started_is_named() {
     let unprepared = v1::JobWorkload { prepare: words(&["sh", "-c", "echo no network; exit 7"]), ..workload("") };
     scene.bench.execute(assigned(1, unprepared));
     let failure = failed(&scene.ended(1).await, 1);
-    let said = "the preparing command `sh` was ended by exit status: 7: its log tells why; its last lines:\nno network";
+    let said = "the preparing command `sh` was ended by exit status: 7; its log tells why; its last lines:\nno network";
     assert_eq!(failure.message, said);
 
     scene.bench.execute(assigned(2, v1::JobWorkload { config_json: "[]".to_owned(), ..workload("") }));
@@ -290,12 +291,12 @@ async fn a_node_without_jobs_says_how_to_enable_them() {
 async fn one_that_takes_too_long_and_will_not_end_is_killed() {
     let mut scene = Scene::start().await;
     let script = "trap 'echo not yet' TERM; echo $$ > $dir/id; while :; do sleep 0.05; done";
-    let slow = v1::JobWorkload { time_limit_ns: 700_000_000, ..workload(script) };
+    let slow = v1::JobWorkload { time_limit_ns: 2_000_000_000, ..workload(script) };
     scene.bench.execute(assigned(0, slow));
     let id = scene.line_of("id").await;
     let failure = failed(&scene.ended(0).await, 0);
     assert_eq!(failure.reason(), FailureReason::Job);
-    assert!(failure.message.contains("was ended after 700ms, its time limit"), "{}", failure.message);
+    assert!(failure.message.contains("was ended after 2s, its time limit"), "{}", failure.message);
     assert!(failure.message.ends_with("not yet"), "it was asked first: {}", failure.message);
     assert!(!is_alive(&id));
     scene.bench.end().await;
@@ -410,8 +411,6 @@ async fn an_upload_waits_for_a_collector_that_is_away() {
     let result = NOTHING_MADE.replace(r#""artifacts":[]"#, r#""artifacts":[{"role":"model","file":"m.pt"}]"#);
     bench.execute(job(0, &format!("echo model > $out/m.pt; finish '{result}'")));
     bench.until(Phase::CoolDown).await;
-    let uploading = bench.counter.changed_progress().is_none();
-    assert!(uploading, "still there");
     let collector = Collector::start_at(address, Behaviour::default()).await;
     let records = bench.finished(&key(0)).await;
     let job = completed(&records, 0).job.expect("of a job");
