@@ -242,7 +242,11 @@ async fn what_is_no_success_is_told_with_the_way_out_and_the_last_lines() {
         assert_eq!(scene.log(failure.log.as_ref()), format!("first\nthe end of {trial}\n"));
     }
     let silent = scene.failure(20, "exit 1").await;
-    assert!(silent.message.ends_with("it wrote nothing that tells why: try it by hand on this node"), "{}", silent.message);
+    assert!(
+        silent.message.ends_with("it wrote nothing that tells why: try it by hand on this node"),
+        "{}",
+        silent.message
+    );
     assert_eq!(silent.log, None);
     let records = scene.run(21, &finish(NOTHING_MADE)).await;
     assert!(completed(&records, 21).job.is_some_and(|job| job.log.is_none()), "the node goes on");
