@@ -113,6 +113,9 @@ async fn a_job_is_executed_metered_and_handed_in() {
         mv "$dir/result.json.part" "$dir/result.json"; echo done
     "#;
     collector.order(job(0, script)).await;
+    let runtimes = collector.capabilities().expect("it registered before").runtimes;
+    let job_runtime = runtimes.iter().find(|runtime| runtime.name == "job").expect("it says that it executes jobs");
+    assert_eq!(job_runtime.version, env!("CARGO_PKG_VERSION"));
     let progress = collector.wait_for_work(|item| match item {
         work_request::Item::Progress(progress) => progress
             .job

@@ -51,6 +51,7 @@ struct State {
     orders: Option<mpsc::Sender<Result<v1::WorkResponse, Status>>>,
     artifacts: HashMap<Vec<u8>, Vec<u8>>,
     offsets: Vec<u64>,
+    capabilities: Option<v1::Capabilities>,
     upload_count: u32,
 }
 
@@ -126,6 +127,11 @@ impl Collector {
         self.shared.lock().artifacts.insert(sha256, content);
     }
 
+    /// What the agent said last that it can do.
+    pub(crate) fn capabilities(&self) -> Option<v1::Capabilities> {
+        self.shared.lock().capabilities.clone()
+    }
+
     /// What is kept under a name.
     pub(crate) fn artifact(&self, sha256: &[u8]) -> Option<Vec<u8>> {
         self.shared.lock().artifacts.get(sha256).cloned()
@@ -178,7 +184,8 @@ impl State {
 
 #[tonic::async_trait]
 impl v1::node_service_server::NodeService for Shared {
-    async fn register(&self, _: Request<v1::RegisterRequest>) -> Result<Response<v1::RegisterResponse>, Status> {
+    async fn register(&self, request: Request<v1::RegisterRequest>) -> Result<Response<v1::RegisterResponse>, Status> {
+        self.lock().capabilities = request.into_inner().capabilities;
         Ok(Response::new(v1::RegisterResponse { collector_version: "0.0.0".to_owned() }))
     }
 }

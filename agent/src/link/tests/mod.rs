@@ -188,6 +188,7 @@ async fn orders_reach_the_executor_and_its_end_the_collector() {
     let order = timeout(LIMIT, node.bench.orders.recv()).await.expect("an order");
     assert_eq!(order, Some(Order::Execute(Box::new(assignment))));
 
+    assert_eq!(collector.capabilities(), Some(v1::Capabilities::default()));
     node.bench.board.show(&trial, v1::Phase::Active, 0.5);
     let cancellation = v1::Cancellation { trial: Some(trial.clone()), reason: "enough".to_owned() };
     collector.order(v1::work_response::Item::Cancellation(cancellation)).await;

@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::*;
 use crate::link::tests::collector::{Behaviour, Collector};
-use crate::process;
 
 /// Begins every script: `$1` is the path of the job file.
 const BEGIN: &str = "dir=$(dirname \"$1\"); out=$dir/output\n\
@@ -434,39 +433,15 @@ async fn an_artifact_that_the_collector_refuses_fails_the_trial() {
     bench.end().await;
 }
 
-/// The agent is not there to end its job: the kernel does it.
 #[tokio::test]
-async fn a_job_does_not_outlive_an_agent_that_is_killed() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let test = "trial::tests::job::be_an_agent_with_a_job";
-    let mut agent = std::process::Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env("TINYWATT_TEST_FOLDER", dir.path())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .expect("started");
-    let file = dir.path().join("id");
-    let read = async {
-        loop {
-            if let Some(id) = std::fs::read_to_string(&file).ok().filter(|id| id.ends_with('\n')) {
-                return id.trim().to_owned();
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let id = timeout(LIMIT, read).await.expect("it starts its job");
-    assert!(is_alive(&id));
-    agent.kill().expect("kill -9");
-    agent.wait().expect("gone");
-    gone(&id).await;
-}
-
-#[tokio::test]
-#[ignore = "the other process of the test above"]
-async fn be_an_agent_with_a_job() {
-    let Some(dir) = std::env::var_os("TINYWATT_TEST_FOLDER").map(PathBuf::from) else { return };
-    let mut command = std::process::Command::new("sh");
-    command.arg("-c").arg("echo $$ > \"$0\"; while :; do sleep 1; done").arg(dir.join("id"));
-    let mut started = process::start(command, process::Grouping::Own, Monotonic).await.expect("started");
-    started.ended().await.expect("never");
+async fn one_that_waits_for_the_collector_can_be_cancelled() {
+    let address = Collector::free_address().await;
+    let mut bench = Bench::start_at(Script::Works, &format!("http://{address}"), true);
+    let result = NOTHING_MADE.replace(r#""artifacts":[]"#, r#""artifacts":[{"role":"model","file":"m.pt"}]"#);
+    bench.execute(job(0, &format!("echo model > $out/m.pt; finish '{result}'")));
+    bench.until(Phase::CoolDown).await;
+    bench.counter.order(Order::Cancel { trial: key(0), reason: "enough".to_owned() }).expect("there is room");
+    let (reason, message) = failure(&bench.finished(&key(0)).await, 0);
+    assert_eq!((reason, &*message), (FailureReason::Cancelled, "cancelled: enough"));
+    bench.end().await;
 }
