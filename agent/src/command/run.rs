@@ -16,6 +16,7 @@ use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::inference::locate::Surroundings;
 use crate::inference::runtimes::{self, RuntimeError, WorkerProgram};
+use crate::job::Jobs;
 use crate::link::artifacts::Artifacts;
 use crate::link::{Identity, Link, endpoint};
 use crate::machine;
@@ -43,7 +44,7 @@ pub fn run(config: &Config, surroundings: &Surroundings) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(serve(config, find_programs(config, surroundings)))
+    runtime.block_on(serve(config, surroundings))
 }
 
 /// A channel that is being sampled.
@@ -67,7 +68,8 @@ struct Tasks {
     link: JoinSet<Result<(), SpoolBroken>>,
 }
 
-async fn serve(config: &Config, programs: Vec<WorkerProgram>) -> anyhow::Result<()> {
+async fn serve(config: &Config, surroundings: &Surroundings) -> anyhow::Result<()> {
+    let programs = find_programs(config, surroundings);
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
 
@@ -79,6 +81,7 @@ async fn serve(config: &Config, programs: Vec<WorkerProgram>) -> anyhow::Result<
         stop_batchers: CancellationToken::new(),
         stop_link: CancellationToken::new(),
     };
+    let jobs = jobs(config, surroundings)?;
     let sampled = sample(config, &spool, boot, &mut running)?;
 
     let (counter, bench) = desk();
@@ -88,7 +91,7 @@ async fn serve(config: &Config, programs: Vec<WorkerProgram>) -> anyhow::Result<
         boot,
         capabilities: v1::Capabilities {
             channels: channels.iter().map(|measured| measured.channel.clone()).collect(),
-            runtimes: announced(&programs),
+            runtimes: announced(&programs, jobs.is_some()),
             clock: Some(Monotonic::describe()),
             machine: Some(machine::describe()),
         },
@@ -102,6 +105,7 @@ async fn serve(config: &Config, programs: Vec<WorkerProgram>) -> anyhow::Result<
         spool: spool.clone(),
         channels,
         artifacts: Artifacts::new(&config.state_dir.join("artifacts"), &endpoint(&config.collector)?),
+        jobs,
         launch: LaunchWorker { programs },
     };
     running.tasks.trials.spawn(Executor::new(equipment, bench).run(running.stop_trials.clone()));
@@ -130,12 +134,24 @@ fn sample(config: &Config, spool: &Spool, boot: BootId, running: &mut Running) -
         let mut sampler = Sampler::start(built.sensor, Monotonic, SamplerConfig::default())?;
         let channel = v1::Channel { channel: index, ..sampler.channel().clone() };
         let batcher = Batcher::new(sampler.readings(), spool.clone(), boot, channel.clone());
-        let measured = Measured { channel, spooled: batcher.spooled(), load: built.load };
+        let measured = Measured { channel, spooled: batcher.spooled(), totals: batcher.totals(), load: built.load };
         running.tasks.batchers.spawn(batcher.run(running.stop_batchers.clone()));
         tracing::info!(channel = %sensor.name(), source = measured.channel.source, "sampling");
         all.push(Sampled { sampler, measured });
     }
     Ok(all)
+}
+
+/// Where jobs work, when the configuration wants any. The spool is locked before, so nobody else's folders are emptied.
+fn jobs(config: &Config, surroundings: &Surroundings) -> anyhow::Result<Option<Jobs>> {
+    if !config.jobs.enabled {
+        return Ok(None);
+    }
+    if rustix::process::geteuid().is_root() {
+        tracing::warn!("jobs are enabled and the agent runs as root: so does every command that the collector sends");
+    }
+    let exe = surroundings.executable.as_deref().context("the system does not tell where this program is")?;
+    Ok(Some(Jobs::open(&config.state_dir.join("jobs"), exe)?))
 }
 
 /// What the node can run. A library that is missing is no error here: the node still measures, and a trial that needs
@@ -155,11 +171,12 @@ fn find_programs(config: &Config, surroundings: &Surroundings) -> Vec<WorkerProg
     programs
 }
 
-fn announced(programs: &[WorkerProgram]) -> Vec<v1::Runtime> {
-    let replay = v1::Runtime { name: "replay".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+fn announced(programs: &[WorkerProgram], has_jobs: bool) -> Vec<v1::Runtime> {
+    let own = |name: &str| v1::Runtime { name: name.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
     let of =
         |program: &WorkerProgram| v1::Runtime { name: program.runtime.to_owned(), version: program.version.clone() };
-    std::iter::once(replay).chain(programs.iter().map(of)).collect()
+    let owns = std::iter::once(own("replay")).chain(has_jobs.then(|| own("job")));
+    owns.chain(programs.iter().map(of)).collect()
 }
 
 impl Tasks {
