@@ -218,12 +218,24 @@ impl Agent {
     /// # Errors
     /// When it does not start.
     pub fn start(folder: &Path, node: &str, collector: &str, seed: u64) -> Result<Self> {
+        Self::start_configured(folder, node, collector, seed, "")
+    }
+
+    /// Starts an agent that also executes jobs.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_for_jobs(folder: &Path, node: &str, collector: &str, seed: u64) -> Result<Self> {
+        Self::start_configured(folder, node, collector, seed, "\n[jobs]\nenabled = true\n")
+    }
+
+    fn start_configured(folder: &Path, node: &str, collector: &str, seed: u64, further: &str) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let config = folder.join("agent.toml");
         let state = folder.join("state");
         let text = format!(
             "node = \"{node}\"\ncollector = \"http://{collector}\"\nstate_dir = \"{}\"\n\n\
-             [[sensor]]\nname = \"rail\"\nsource = \"ina219-emulator\"\nseed = {seed}\n",
+             [[sensor]]\nname = \"rail\"\nsource = \"ina219-emulator\"\nseed = {seed}\n{further}",
             state.display()
         );
         std::fs::write(&config, text)?;
