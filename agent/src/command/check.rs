@@ -1,6 +1,7 @@
 //! `agent check`: what works, what is missing, and what to do about it.
 
 mod checks;
+mod jobs;
 
 use std::fmt;
 use std::io::Write;
@@ -77,6 +78,7 @@ pub fn run(config: &Config, environment: &Environment, surroundings: &Surroundin
     say(checks::clock())?;
     say(checks::runtime(config, surroundings))?;
     say(checks::spool(config))?;
+    say(jobs::check(config))?;
     say(runtime.block_on(checks::collector(config)))?;
     say(checks::throttling())?;
     Ok(if worst == Verdict::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
