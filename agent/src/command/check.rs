@@ -1,7 +1,6 @@
 //! `agent check`: what works, what is missing, and what to do about it.
 
 mod checks;
-mod jobs;
 
 use std::fmt;
 use std::io::Write;
@@ -78,7 +77,7 @@ pub fn run(config: &Config, environment: &Environment, surroundings: &Surroundin
     say(checks::clock())?;
     say(checks::runtime(config, surroundings))?;
     say(checks::spool(config))?;
-    say(jobs::check(config))?;
+    say(checks::jobs(config))?;
     say(runtime.block_on(checks::collector(config)))?;
     say(checks::throttling())?;
     Ok(if worst == Verdict::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
