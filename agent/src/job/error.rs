@@ -159,7 +159,10 @@ fn start_advice(error: &io::Error) -> &'static str {
             ", which is neither beside the agent nor in PATH (or its interpreter is missing): install it on this node, or \
              give its full path"
         }
-        io::ErrorKind::PermissionDenied => ": make it executable for the agent's user",
+        // Of the program, or of a folder in PATH in which it might be.
+        io::ErrorKind::PermissionDenied => {
+            ", which the agent's user may not execute or find: install it for that user, or give its full path"
+        }
         _ => "",
     }
 }
