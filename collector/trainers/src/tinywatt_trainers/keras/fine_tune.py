@@ -196,7 +196,7 @@ def _spans(network: Network, observed: set[str], calibration: NDArray[np.float32
 
     twin = build(network.architecture, observer=note)
     twin.model.set_weights(network.model.get_weights())
-    values = tf.keras.Model(twin.model.inputs, tensors)(calibration, training=False)
+    values = tf.keras.Model(twin.model.input, tensors)(calibration, training=False)
     spans: dict[str, tuple[float, float]] = {}
     for identity, value in values.items():
         low, high = min(0.0, float(tf.reduce_min(value))), max(0.0, float(tf.reduce_max(value)))
