@@ -135,8 +135,8 @@ def test_a_teacher_changes_what_is_learned(do: Do, trained: Done) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_training(run_job: Do, capsys: pytest.CaptureFixture[str]) -> None:
-    steep = [{"op": "flatten"}, *({"op": "dense", "units": 10, "bias": False} for _ in range(6))]
-    own = {"name": "own", "input": [8, 8, 1], "class_count": 10, "parameter_count": 1140, "layers": steep}
+    steep = [{"op": "flatten"}, *({"op": "dense", "units": 10, "bias": False} for _ in range(12))]
+    own = {"name": "own", "input": [8, 8, 1], "class_count": 10, "parameter_count": 1740, "layers": steep}
     config = {**SHORT, "architecture": own, "learning_rate": 1e3, "input_scale": 1e6}
     assert run_job("torch", "train", config).code == 1
     assert "is not a number: take a smaller `learning_rate`" in capsys.readouterr().err
