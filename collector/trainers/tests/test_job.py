@@ -186,3 +186,18 @@ def test_a_missing_framework_is_told_with_the_way_to_install_it(
     (tmp_path / "job.json").write_text(json.dumps(members), encoding="utf-8")
     assert main(["torch", str(tmp_path / "job.json")]) == 1
     assert "`collector trainer install torch`" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_in_one_line(
+    members: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full:
+        @staticmethod
+        def run(_job: Job, progress: Progress) -> Result:
+            progress.line(phase="train")
+            return a_result()
+
+    monkeypatch.setattr(importlib, "import_module", lambda _name: Full)
+    (tmp_path / "job.json").write_text(json.dumps({**members, "progress": "/dev/full"}), encoding="utf-8")
+    assert main(["keras", str(tmp_path / "job.json")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {tmp_path}: No space left on device"

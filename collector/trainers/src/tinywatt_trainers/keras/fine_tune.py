@@ -19,6 +19,7 @@ from tinywatt_trainers.architecture import (
     Relu,
 )
 from tinywatt_trainers.keras.network import Network, build
+from tinywatt_trainers.keras.training import EVALUATION_BATCH_SIZE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class Pruning:
     def __post_init__(self) -> None:
         layers = [layer for layer in self.network.weighted() if not isinstance(layer.op, DepthwiseConv2d)]
         self._kernels = [self.network.kernel(layer) for layer in layers]
-        self._masks = [np.ones(kernel.shape, dtype=np.float32) for kernel in self._kernels]
+        self._masks = [tf.ones(kernel.shape) for kernel in self._kernels]
 
     def after_step(self, done: int, step_count: int) -> None:
         """Prunes what is due, and undoes what the step did to pruned weights."""
@@ -59,7 +60,7 @@ class Pruning:
         period = max(1, ramp // PRUNING_UPDATES)
         if done == ramp or (done < ramp and done % period == 0):
             share = self.sparsity * (1.0 - (1.0 - done / ramp) ** 3)
-            self._masks = [_mask(kernel.numpy(), share) for kernel in self._kernels]
+            self._masks = [tf.constant(_mask(kernel.numpy(), share)) for kernel in self._kernels]
         for kernel, mask in zip(self._kernels, self._masks, strict=True):
             kernel.assign(kernel * mask)
 
@@ -73,7 +74,8 @@ class Pruning:
 def _mask(kernel: NDArray[np.float32], share: float) -> NDArray[np.float32]:
     """1 where a weight stays, 0 at the given share of the smallest ones."""
     mask = np.ones(kernel.size, dtype=np.float32)
-    mask[np.argsort(np.abs(kernel), axis=None, kind="stable")[: round(share * kernel.size)]] = 0.0
+    zero_count = round(share * kernel.size)
+    mask[np.argpartition(np.abs(kernel), zero_count, axis=None)[:zero_count]] = 0.0
     return mask.reshape(kernel.shape)
 
 
@@ -196,11 +198,12 @@ def _spans(network: Network, observed: set[str], calibration: NDArray[np.float32
 
     twin = build(network.architecture, observer=note)
     twin.model.set_weights(network.model.get_weights())
-    values = tf.keras.Model(twin.model.input, tensors)(calibration, training=False)
-    spans: dict[str, tuple[float, float]] = {}
-    for identity, value in values.items():
-        low, high = min(0.0, float(tf.reduce_min(value))), max(0.0, float(tf.reduce_max(value)))
-        # A tensor that is always 0 has no step to round to.
-        if high > low:
-            spans[identity] = (low, high)
-    return spans
+    observer = tf.keras.Model(twin.model.input, tensors)
+    spans = dict.fromkeys(tensors, (0.0, 0.0))
+    for start in range(0, len(calibration), EVALUATION_BATCH_SIZE):
+        values = observer(calibration[start : start + EVALUATION_BATCH_SIZE], training=False)
+        for identity, value in values.items():
+            low, high = spans[identity]
+            spans[identity] = min(low, float(tf.reduce_min(value))), max(high, float(tf.reduce_max(value)))
+    # A tensor that is always 0 has no step to round to.
+    return {identity: (low, high) for identity, (low, high) in spans.items() if high > low}

@@ -121,7 +121,7 @@ def _optimise(job: Job, progress: Progress) -> Result:
         (job.output_dir / MODEL_FILE).write_bytes(content)
     counts = None
     if test is not None and config.technique == "int16x8":
-        notes += ("int16x8 has no fast kernels on this machine: its answers are only counted on the device",)
+        notes += ("int16x8 has no fast kernels: its answers are only counted on the device",)
     elif test is not None:
         progress.line(phase="evaluate")
         with timer.measure("evaluate"):
