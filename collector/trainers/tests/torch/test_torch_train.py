@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -34,6 +34,23 @@ SHORT: Final = {**TRAIN_CONFIG, "epochs": 2}
 SCALING: Final = Scaling(0.0625, 0.0)
 # Folding batch normalisation into convolutions moves the last bits.
 TOLERANCE: Final = 1e-4
+
+
+# Small, with everything that behaves otherwise in training.
+WITH_DROPOUT: Final = {
+    "name": "with-dropout",
+    "input": [8, 8, 1],
+    "class_count": 10,
+    "parameter_count": 94,
+    "layers": [
+        {"op": "conv2d", "filters": 4, "kernel": 3, "bias": False},
+        {"op": "batch_norm"},
+        {"op": "relu"},
+        {"op": "global_average_pool"},
+        {"op": "dropout", "rate": 0.5},
+        {"op": "dense", "units": 10, "bias": True},
+    ],
+}
 
 
 def checkpoint_of(done: Done) -> Path:
@@ -108,9 +125,10 @@ def test_a_seed_decides_everything(do: Do) -> None:
 
 
 def test_training_goes_on_where_a_checkpoint_ends(do: Do) -> None:
-    whole = do("train", SHORT)
-    half = do("train", {**SHORT, "epochs": 1})
-    resumed = do("train", SHORT, parent=checkpoint_of(half))
+    config = {**SHORT, "architecture": WITH_DROPOUT}
+    whole = do("train", config)
+    half = do("train", {**config, "epochs": 1})
+    resumed = do("train", config, parent=checkpoint_of(half))
     assert [epoch["epoch"] for epoch in resumed.result["epochs"]] == [2]
     assert digest(resumed) == digest(whole) != digest(half)
 
@@ -143,16 +161,7 @@ def test_a_loss_that_is_no_number_ends_training(run_job: Do, capsys: pytest.Capt
 
 
 def test_a_built_module_is_untrained_and_switches_between_training_and_evaluation(do: Do) -> None:
-    layers: list[dict[str, Any]] = [
-        {"op": "conv2d", "filters": 4, "kernel": 3, "bias": False},
-        {"op": "batch_norm"},
-        {"op": "relu"},
-        {"op": "global_average_pool"},
-        {"op": "dropout", "rate": 0.5},
-        {"op": "dense", "units": 10, "bias": True},
-    ]
-    own = {"name": "own", "input": [8, 8, 1], "class_count": 10, "parameter_count": 94, "layers": layers}
-    done = do("build", {**SHORT, "architecture": own})
+    done = do("build", {**SHORT, "architecture": WITH_DROPOUT})
     assert done.result["artifacts"] == [{"role": "model", "file": "model.pt"}]
     assert torchscript.description(model_of(done))["technique"] == "untrained"
     module = torchscript.read(model_of(done))
