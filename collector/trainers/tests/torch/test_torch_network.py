@@ -10,10 +10,12 @@ import pytest
 pytest.importorskip("torch", reason="the environment of the torch trainer is not installed")
 
 import torch
+from torch.jit import _builtins
 from torch.nn import functional
 
 from tinywatt_trainers.architecture import architecture_from, parse, shipped_names
 from tinywatt_trainers.seeds import initial_weights
+from tinywatt_trainers.torch import torchscript
 from tinywatt_trainers.torch.network import build, parameter_count
 
 if TYPE_CHECKING:
@@ -80,3 +82,13 @@ def test_a_depthwise_convolution_keeps_channels_apart() -> None:
     inputs = torch.zeros(1, 4, 4, 2)
     inputs[..., 0] = 1.0
     assert network(inputs)[0, 1] == 0.0
+
+
+def test_an_address_that_was_an_operator_once_does_not_stop_the_compiler() -> None:
+    network = build(architecture_from("digits-tiny", "test"), 1)
+    # What happens when an operator is freed and this tuple comes to lie in its place.
+    reused = network.get_submodule("layer_0")._reversed_padding_repeated_twice
+    _builtins._get_builtin_table()[id(reused)] = "aten::add"
+    with pytest.raises(RuntimeError, match="builtin cannot be used as a value"):
+        torch.jit.script(network)
+    assert torchscript.scripted(network)(torch.zeros(2, 8, 8, 1)).shape == (2, 10)

@@ -159,7 +159,7 @@ class Deployed:
 def _static(job: Job, config: OptimiseConfig, parent: fx.GraphModule, training: InputSet | None) -> Deployed:
     engine = STATIC[config.technique]
     quantised = quantise.static(parent, engine, _calibration(job, config, training))
-    return _scripted(job, config, torchscript.scripted(quantised), engine)
+    return _scripted(job, config, torchscript.frozen(quantised), engine)
 
 
 def _dynamic(job: Job, config: OptimiseConfig, parent: fx.GraphModule) -> Deployed:
