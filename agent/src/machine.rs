@@ -19,6 +19,7 @@ pub fn describe() -> v1::Machine {
         cpu,
         cpu_count: u32::try_from(cpu_count).unwrap_or(u32::MAX),
         memory_bytes: memory.unwrap_or(0),
+        gpus: Vec::new(),
     }
 }
 

@@ -351,7 +351,7 @@ fn quantities(channel: &v1::Channel, reading: &Reading) -> Row<'static> {
             let joules = joules_per_code(scale) * (reading.first as f64);
             Row { joules: Some(joules.get()), ..Row::default() }
         }
-        None => Row::default(),
+        Some(v1::channel::Scale::Counter(_)) | None => Row::default(),
     }
 }
 

@@ -106,6 +106,12 @@ pub struct Measurement {
     pub energy_joules_per_inference_above_idle: Option<Uncertain>,
     /// What the runtime reported; absent for recordings.
     pub inference: Option<InferenceResult>,
+    /// The model file that was executed, when the run made it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelFile>,
+    /// What a job took and gave; absent for other workloads. A job counts as one inference in the figures above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobResult>,
 }
 
 /// A figure with its expanded uncertainty, coverage factor 2 (about 95 %).
@@ -163,6 +169,101 @@ pub struct InferenceResult {
     pub input: String,
     /// Output tensor, for people.
     pub output: String,
+}
+
+/// What is known of a deployable model from its file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+    /// Size of the file.
+    pub file_bytes: u64,
+    /// Precision read from its tensors: "float32", "full-integer" ...; empty when the file's kind does not tell.
+    pub precision: String,
+    /// Parameters, when the file tells.
+    pub parameter_count: Option<u64>,
+    /// Multiply-accumulates of one inference, when the file tells.
+    pub mac_count: Option<u64>,
+}
+
+/// What a job took and gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobResult {
+    /// "train", "optimise" or "build".
+    pub kind: String,
+    /// Framework, as the job names it.
+    pub framework: String,
+    /// Its version.
+    pub framework_version: String,
+    /// Length of the job's whole window.
+    pub duration_seconds: f64,
+    /// Energy of the whole window.
+    pub energy_joules: Uncertain,
+    /// Energy above the idle power around it; absent without idle windows.
+    pub energy_joules_above_idle: Option<Uncertain>,
+    /// Parts of the window that the job told, in time order.
+    pub phases: Vec<JobPhase>,
+    /// Parameters of the model.
+    pub parameter_count: Option<u64>,
+    /// Multiply-accumulates of one inference.
+    pub mac_count: Option<u64>,
+    /// Over the test inputs, on the training host: `[label][prediction]`; empty when the job did not evaluate.
+    pub confusion: Vec<Vec<u64>>,
+    /// Peak resident memory of the job's processes.
+    pub memory_bytes_peak: u64,
+    /// What the job told of each epoch.
+    pub epochs: Vec<Epoch>,
+    /// What it made.
+    pub artifacts: Vec<JobArtifact>,
+    /// Carbon intensity that the job itself reckoned with; the report uses the run's.
+    pub grid_intensity_g_per_kwh: Option<f64>,
+    /// What the job wants people to know.
+    pub notes: Vec<String>,
+}
+
+/// Part of a job's window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobPhase {
+    /// "train", "evaluate" or "optimise".
+    pub phase: String,
+    /// Its length.
+    pub duration_seconds: f64,
+    /// Its energy; absent when it is too short for the sensor, which `refusal` then says.
+    pub energy_joules: Option<Uncertain>,
+    /// Its energy above the idle power around the job.
+    pub energy_joules_above_idle: Option<Uncertain>,
+    /// Why it has no energy.
+    pub refusal: Option<String>,
+}
+
+/// One epoch of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: u32,
+    /// Mean loss over the training inputs.
+    pub train_loss: Option<f64>,
+    /// 0 to 1.
+    pub train_accuracy: Option<f64>,
+    /// Mean loss over the validation inputs.
+    pub validation_loss: Option<f64>,
+    /// 0 to 1.
+    pub validation_accuracy: Option<f64>,
+}
+
+/// A file that a job made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobArtifact {
+    /// "model", "checkpoint", "log" for what it wrote to standard output and error, or the job's own word.
+    pub role: String,
+    /// Plain name of the file.
+    pub name: String,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+    /// Size of the file.
+    pub file_bytes: u64,
+    /// What a deployable model's file tells; absent for other files.
+    pub model: Option<ModelFile>,
 }
 
 #[cfg(test)]

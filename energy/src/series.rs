@@ -54,6 +54,7 @@ impl Series {
                     period,
                 })
             }
+            v1::channel::Scale::Counter(_) => None,
             v1::channel::Scale::Energy(wire) => {
                 let step = joules_per_code(wire);
                 #[expect(clippy::cast_precision_loss, reason = "codes stay below 2^53")]

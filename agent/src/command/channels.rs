@@ -63,6 +63,7 @@ pub(super) fn show(channel: &v1::Channel, reading: &Reading) -> Option<Shown> {
             let sample = ShuntBusScale::from(scale).sample(reading);
             Some(Shown { electric: Some((sample.bus, sample.current)), power: sample.power })
         }
+        v1::channel::Scale::Counter(_) => None,
         v1::channel::Scale::Energy(scale) => {
             #[expect(clippy::cast_precision_loss, reason = "codes and periods stay below 2^53")]
             let (code, seconds) = (reading.first as f64, channel.sample_period_ns as f64 / 1e9);

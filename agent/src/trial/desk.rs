@@ -84,7 +84,7 @@ impl Counter {
 impl Board {
     /// Shows what is executing.
     pub(crate) fn show(&self, trial: &v1::TrialKey, phase: v1::Phase, fraction: f64) {
-        let progress = v1::Progress { trial: Some(trial.clone()), phase: phase.into(), fraction };
+        let progress = v1::Progress { trial: Some(trial.clone()), phase: phase.into(), fraction, job: None };
         self.progress.send_replace(Some(progress));
     }
 

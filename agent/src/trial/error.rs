@@ -94,6 +94,6 @@ impl TrialError {
 
     /// The failure as the outcome states it.
     pub fn failure(&self) -> v1::Failure {
-        v1::Failure { reason: self.reason().into(), message: Chain(self).to_string() }
+        v1::Failure { reason: self.reason().into(), message: Chain(self).to_string(), log: None }
     }
 }

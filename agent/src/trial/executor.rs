@@ -114,7 +114,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         match &assignment.workload {
             Some(Workload::Inference(workload)) => self.infer(trial, &assignment.channel, workload).await,
             Some(Workload::Replay(workload)) => self.replay(trial, workload).await,
-            None => Err(TrialError::Workload),
+            Some(Workload::Job(_)) | None => Err(TrialError::Workload),
         }
     }
 

@@ -77,6 +77,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
                 inference: Some(inference),
                 throttled_bits: throttling().await,
                 throttled_bits_before: throttled_before,
+                ..v1::Completed::default()
             },
         })
     }

@@ -85,6 +85,8 @@ fn assess(mut result: TrialResult, completed: &v1::Completed, boot: BootId, samp
         energy_joules_per_inference_above_idle: above_per_inference,
         inference: completed.inference.as_ref().map(inference),
         windows: windows.into_iter().map(|window| window.row).collect(),
+        model: None,
+        job: None,
     });
     result
 }
@@ -121,6 +123,7 @@ fn failed(failure: &v1::Failure) -> InvalidReason {
         v1::FailureReason::Model => "model",
         v1::FailureReason::Worker => "worker",
         v1::FailureReason::Sensor => "sensor",
+        v1::FailureReason::Job => "job",
     };
     reason(code, failure.message.clone())
 }

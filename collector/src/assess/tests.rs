@@ -249,6 +249,6 @@ fn a_recording_of_five_windows_scores_by_its_median() {
 
 #[test]
 fn a_failed_trial_carries_its_message() {
-    let failure = v1::Failure { reason: v1::FailureReason::Model.into(), message: "not a model".to_owned() };
+    let failure = v1::Failure { reason: v1::FailureReason::Model.into(), message: "not a model".to_owned(), log: None };
     assert_eq!(failed(&failure), reason("model", "not a model"));
 }

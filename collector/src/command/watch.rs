@@ -140,6 +140,8 @@ fn phase(phase: Phase) -> &'static str {
         Phase::Idle => "idle",
         Phase::WarmUp => "warming up",
         Phase::Active => "active",
+        Phase::Train => "training",
+        Phase::Optimise => "optimising",
         Phase::CoolDown => "cooling down",
     }
 }
@@ -154,6 +156,7 @@ mod tests {
             trial: Some(v1::TrialKey { run_id: "r".to_owned(), trial, attempt: 1 }),
             phase: phase.into(),
             fraction,
+            job: None,
         };
         let text = running(&[progress(3, Phase::Active, 0.414), progress(7, Phase::WarmUp, 7.0)]);
         assert_eq!(text, "trial 3 active 41 % | trial 7 warming up 100 %");

@@ -160,8 +160,7 @@ impl Experiment {
             workload: Some(v1::treatment::Workload::Replay(v1::ReplayWorkload {
                 trace: Some(trace.artifact.reference()),
             })),
-            model_file_bytes: 0,
-            precision: String::new(),
+            ..v1::Treatment::default()
         });
         v1::SubmitRequest {
             experiment_toml: self.text.clone(),
@@ -183,6 +182,7 @@ impl Experiment {
             seed: self.design.seed,
             attempt_count_max: self.design.attempt_count_max,
             class_names: dataset.map(|dataset| dataset.class_names.clone()).unwrap_or_default(),
+            carbon: None,
         }
     }
 
@@ -199,12 +199,14 @@ impl Experiment {
             cool_down_ns: nanoseconds(windows.cool_down),
             input_scale: model.input_scale.unwrap_or(dataset.dataset.input_scale),
             input_offset: model.input_offset.unwrap_or(dataset.dataset.input_offset),
+            ..v1::InferenceWorkload::default()
         };
         v1::Treatment {
             name: model.name.clone(),
             workload: Some(v1::treatment::Workload::Inference(workload)),
             model_file_bytes: model.artifact.content.len() as u64,
             precision: model.precision.to_string(),
+            ..v1::Treatment::default()
         }
     }
 

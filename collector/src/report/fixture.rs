@@ -163,6 +163,8 @@ pub(super) fn model(joules_per_inference: f64, latency_ns: u64, sample_rate_hz: 
         sample_rate_hz: f64::from(sample_rate_hz),
         samples_boot_id: "67e55044-10b1-426f-9247-bb680e5fe0c8".to_owned(),
         samples_channel: 0,
+        model: None,
+        job: None,
         windows: vec![
             window("idle", 5 * SECOND, 3 * SECOND, 0.31),
             active,

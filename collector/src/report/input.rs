@@ -70,7 +70,7 @@ impl TreatmentFacts {
                 file_bytes: treatment.model_file_bytes,
                 thread_count: inference.thread_count,
             },
-            None => Workload::Model {
+            Some(v1::treatment::Workload::Job(_)) | None => Workload::Model {
                 number_format: treatment.precision.clone(),
                 file_bytes: treatment.model_file_bytes,
                 thread_count: 0,

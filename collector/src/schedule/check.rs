@@ -107,6 +107,7 @@ impl Check<'_> {
                 vec![("model", inference.model.as_ref()), ("input set", inference.inputs.as_ref())]
             }
             Some(Workload::Replay(replay)) => vec![("recording", replay.trace.as_ref())],
+            Some(Workload::Job(_)) => vec![],
             None => {
                 self.problem(format!("{name}: it says neither what to infer nor what to replay"));
                 vec![]
@@ -208,6 +209,7 @@ fn runtime(treatment: &v1::Treatment) -> Option<&str> {
     match treatment.workload.as_ref()? {
         Workload::Inference(inference) => Some(&inference.runtime),
         Workload::Replay(_) => Some("replay"),
+        Workload::Job(_) => Some("job"),
     }
 }
 

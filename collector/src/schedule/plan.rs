@@ -30,6 +30,7 @@ pub fn plan(design: &v1::Design, treatments: &[v1::Treatment]) -> Vec<v1::Planne
                     treatment: treatment.name.clone(),
                     replicate: block,
                     duration_ns: nanoseconds(workload::estimate(treatment.workload.as_ref())),
+                    needs: Vec::new(),
                 });
             }
         }

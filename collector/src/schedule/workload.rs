@@ -29,6 +29,9 @@ pub fn estimate(workload: Option<&Workload>) -> Duration {
             let evaluate_ns = input_bytes.saturating_mul(EVALUATE_NS_PER_INPUT_BYTE);
             PREPARE_ALLOWANCE.saturating_add(Duration::from_nanos(windows_ns.saturating_add(evaluate_ns)))
         }
+        Some(Workload::Job(job)) => {
+            Duration::from_nanos(job.idle_ns.saturating_mul(2).saturating_add(job.time_limit_ns))
+        }
         Some(Workload::Replay(_)) | None => REPLAY_ALLOWANCE,
     }
 }

@@ -40,7 +40,7 @@ pub struct Channel {
     /// Name given in the agent's configuration, 1 to 64 of \[a-z0-9-\].
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// Kind of sensor: "ina219", "ina219-emulator", "replay".
+    /// Kind of sensor: "ina219", "ina219-emulator", "replay", "rapl", "nvml", "tdp".
     #[prost(string, tag = "3")]
     pub source: ::prost::alloc::string::String,
     #[prost(enumeration = "FigureKind", tag = "4")]
@@ -51,7 +51,7 @@ pub struct Channel {
     /// Time steps in a batch are counted in this many ns.
     #[prost(uint32, tag = "6")]
     pub time_unit_ns: u32,
-    #[prost(oneof = "channel::Scale", tags = "7, 8")]
+    #[prost(oneof = "channel::Scale", tags = "7, 8, 9")]
     pub scale: ::core::option::Option<channel::Scale>,
 }
 /// Nested message and enum types in `Channel`.
@@ -62,6 +62,8 @@ pub mod channel {
         ShuntBus(super::ShuntBusScale),
         #[prost(message, tag = "8")]
         Energy(super::EnergyScale),
+        #[prost(message, tag = "9")]
+        Counter(super::CounterScale),
     }
 }
 /// Scale of a channel whose readings are a shunt-voltage code (first column) and a bus-voltage code (second column).
@@ -119,10 +121,24 @@ pub struct EnergyScale {
     #[prost(uint32, optional, tag = "2")]
     pub gain_ppm: ::core::option::Option<u32>,
 }
+/// Scale of a channel whose readings are a counter of energy since the channel was opened (first column; no second
+/// column): it only grows, wrap-arounds of the hardware are undone before. A reading that is missing loses no energy.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CounterScale {
+    /// Energy per code, pJ.
+    #[prost(uint64, tag = "1")]
+    pub picojoules_per_code: u64,
+    /// Limit of the meter's error, parts per million of the energy; absent when its maker states none.
+    #[prost(uint32, optional, tag = "2")]
+    pub gain_ppm: ::core::option::Option<u32>,
+    /// How often the hardware itself adds to the counter, ns: what it holds at a reading may be this old.
+    #[prost(uint64, tag = "3")]
+    pub update_period_ns: u64,
+}
 /// A library that runs models.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Runtime {
-    /// "litert" or "replay".
+    /// "litert", "torchscript", "replay"; "job" when the node executes jobs.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// Version the library reports.
@@ -153,6 +169,9 @@ pub struct Machine {
     pub cpu_count: u32,
     #[prost(uint64, tag = "5")]
     pub memory_bytes: u64,
+    /// Models of the GPUs that jobs can use, for people.
+    #[prost(string, repeated, tag = "6")]
+    pub gpus: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Where a figure comes from. The kinds never share a mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -534,6 +553,32 @@ pub struct Progress {
     /// Part of the phase that is done, 0 to 1.
     #[prost(double, tag = "3")]
     pub fraction: f64,
+    /// What a job says of itself; absent for other workloads.
+    #[prost(message, optional, tag = "4")]
+    pub job: ::core::option::Option<JobProgress>,
+}
+/// What a job last wrote to its progress file, and what it takes. A field is absent until the job states it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JobProgress {
+    /// The job's own word for what it does: "train", "evaluate".
+    #[prost(string, tag = "1")]
+    pub phase: ::prost::alloc::string::String,
+    /// From 1.
+    #[prost(uint32, optional, tag = "2")]
+    pub epoch: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    pub epoch_count: ::core::option::Option<u32>,
+    #[prost(double, optional, tag = "4")]
+    pub loss: ::core::option::Option<f64>,
+    /// 0 to 1.
+    #[prost(double, optional, tag = "5")]
+    pub accuracy: ::core::option::Option<f64>,
+    /// Mean power since the job began, W; not the figure of the report.
+    #[prost(double, optional, tag = "6")]
+    pub power_watts: ::core::option::Option<f64>,
+    /// For people, one line.
+    #[prost(string, tag = "7")]
+    pub text: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Finished {
@@ -582,7 +627,10 @@ pub struct Assignment {
     /// Name of the channel that measures the trial.
     #[prost(string, tag = "2")]
     pub channel: ::prost::alloc::string::String,
-    #[prost(oneof = "assignment::Workload", tags = "3, 4")]
+    /// Further channels that measure the trial; their energies are added up.
+    #[prost(string, repeated, tag = "6")]
+    pub further_channels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(oneof = "assignment::Workload", tags = "3, 4, 5")]
     pub workload: ::core::option::Option<assignment::Workload>,
 }
 /// Nested message and enum types in `Assignment`.
@@ -593,7 +641,19 @@ pub mod assignment {
         Inference(super::InferenceWorkload),
         #[prost(message, tag = "4")]
         Replay(super::ReplayWorkload),
+        #[prost(message, tag = "5")]
+        Job(super::JobWorkload),
     }
+}
+/// An artifact that a trial of the same run and replicate makes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Produced {
+    /// Name of the job's treatment.
+    #[prost(string, tag = "1")]
+    pub treatment: ::prost::alloc::string::String,
+    /// Role that the job gives it: "model", "checkpoint".
+    #[prost(string, tag = "2")]
+    pub role: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ArtifactRef {
@@ -612,6 +672,7 @@ pub struct InferenceWorkload {
     /// Runtime that executes the model: "litert".
     #[prost(string, tag = "1")]
     pub runtime: ::prost::alloc::string::String,
+    /// In a submission absent when `model_from` is there; an assignment always has it.
     #[prost(message, optional, tag = "2")]
     pub model: ::core::option::Option<ArtifactRef>,
     /// An input set (proto/src/inputs.rs).
@@ -632,6 +693,64 @@ pub struct InferenceWorkload {
     pub input_scale: f64,
     #[prost(double, tag = "10")]
     pub input_offset: f64,
+    /// Quantised engine that a TorchScript model must have been made for: "fbgemm", "qnnpack"; empty: as the model says.
+    #[prost(string, tag = "11")]
+    pub engine: ::prost::alloc::string::String,
+    /// The job whose artifact is executed; absent when `model` was put beforehand.
+    #[prost(message, optional, tag = "12")]
+    pub model_from: ::core::option::Option<Produced>,
+}
+/// A command that trains or optimises: prepare, idle window, the command as active window, idle window.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JobWorkload {
+    #[prost(enumeration = "JobKind", tag = "1")]
+    pub kind: i32,
+    /// Program and arguments; the path of the job file is added as the last one. A program without a slash is looked up
+    /// beside the agent's own, then in PATH.
+    #[prost(string, repeated, tag = "2")]
+    pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Program and arguments of what is to be done before, not metered: installing what the command needs. May be empty.
+    #[prost(string, repeated, tag = "3")]
+    pub prepare: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The job file's `config`, a JSON object.
+    #[prost(string, tag = "4")]
+    pub config_json: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "5")]
+    pub inputs: ::prost::alloc::vec::Vec<JobInput>,
+    #[prost(uint64, tag = "6")]
+    pub seed: u64,
+    #[prost(uint32, tag = "7")]
+    pub thread_count: u32,
+    #[prost(enumeration = "JobDevice", tag = "8")]
+    pub device: i32,
+    /// Length of each of the two idle windows.
+    #[prost(uint64, tag = "9")]
+    pub idle_ns: u64,
+    /// The command is ended when it takes longer; `prepare` has the same limit of its own.
+    #[prost(uint64, tag = "10")]
+    pub time_limit_ns: u64,
+    /// The command is ended when its folder holds more.
+    #[prost(uint64, tag = "11")]
+    pub output_bytes_max: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobInput {
+    /// Name in the job file: "train", "validation", "test", "parent", "teacher".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(oneof = "job_input::Source", tags = "2, 3")]
+    pub source: ::core::option::Option<job_input::Source>,
+}
+/// Nested message and enum types in `JobInput`.
+pub mod job_input {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Source {
+        #[prost(message, tag = "2")]
+        Artifact(super::ArtifactRef),
+        /// Only in a submission.
+        #[prost(message, tag = "3")]
+        Produced(super::Produced),
+    }
 }
 /// Plays a recorded energy trace; its windows are the recording's.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -650,6 +769,9 @@ pub struct TrialOutcome {
     pub samples_boot_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "3")]
     pub samples_channel: u32,
+    /// Further channels whose samples belong to the trial, all of `samples_boot_id`.
+    #[prost(uint32, repeated, tag = "6")]
+    pub samples_further_channels: ::prost::alloc::vec::Vec<u32>,
     #[prost(oneof = "trial_outcome::Result", tags = "4, 5")]
     pub result: ::core::option::Option<trial_outcome::Result>,
 }
@@ -670,6 +792,9 @@ pub struct Failure {
     /// What was tried, on what, and the way out.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
+    /// What a job had written; absent when it wrote nothing, and for other workloads.
+    #[prost(message, optional, tag = "3")]
+    pub log: ::core::option::Option<ArtifactRef>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Completed {
@@ -685,6 +810,33 @@ pub struct Completed {
     /// The same at the start of the trial: a bit since boot that was set before says nothing about this trial.
     #[prost(uint32, optional, tag = "4")]
     pub throttled_bits_before: ::core::option::Option<u32>,
+    /// Present for jobs alone.
+    #[prost(message, optional, tag = "5")]
+    pub job: ::core::option::Option<JobSummary>,
+}
+/// What a job gave. Its artifacts are in the collector before the outcome is sent.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JobSummary {
+    #[prost(enumeration = "JobKind", tag = "1")]
+    pub kind: i32,
+    /// The job's `result.json`, checked against its schema by the agent.
+    #[prost(string, tag = "2")]
+    pub result_json: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub artifacts: ::prost::alloc::vec::Vec<JobArtifact>,
+    /// Standard output and standard error of `prepare` and of the command.
+    #[prost(message, optional, tag = "4")]
+    pub log: ::core::option::Option<ArtifactRef>,
+    #[prost(uint64, tag = "5")]
+    pub memory_bytes_peak: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobArtifact {
+    #[prost(string, tag = "1")]
+    pub role: ::prost::alloc::string::String,
+    /// `name` is the file's plain name.
+    #[prost(message, optional, tag = "2")]
+    pub artifact: ::core::option::Option<ArtifactRef>,
 }
 /// A half-open stretch \[start, end) of a trial on the monotonic clock of `samples_boot_id`.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -759,6 +911,9 @@ pub enum Phase {
     WarmUp = 4,
     Active = 5,
     CoolDown = 6,
+    /// Parts of a job's active window, as the job itself tells them.
+    Train = 7,
+    Optimise = 8,
 }
 impl Phase {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -774,6 +929,8 @@ impl Phase {
             Self::WarmUp => "PHASE_WARM_UP",
             Self::Active => "PHASE_ACTIVE",
             Self::CoolDown => "PHASE_COOL_DOWN",
+            Self::Train => "PHASE_TRAIN",
+            Self::Optimise => "PHASE_OPTIMISE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -786,6 +943,71 @@ impl Phase {
             "PHASE_WARM_UP" => Some(Self::WarmUp),
             "PHASE_ACTIVE" => Some(Self::Active),
             "PHASE_COOL_DOWN" => Some(Self::CoolDown),
+            "PHASE_TRAIN" => Some(Self::Train),
+            "PHASE_OPTIMISE" => Some(Self::Optimise),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum JobKind {
+    Unspecified = 0,
+    Train = 1,
+    /// From a trained model to a deployable one.
+    Optimise = 2,
+    /// An untrained module, for trainers that cannot build one.
+    Build = 3,
+}
+impl JobKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "JOB_KIND_UNSPECIFIED",
+            Self::Train => "JOB_KIND_TRAIN",
+            Self::Optimise => "JOB_KIND_OPTIMISE",
+            Self::Build => "JOB_KIND_BUILD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "JOB_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "JOB_KIND_TRAIN" => Some(Self::Train),
+            "JOB_KIND_OPTIMISE" => Some(Self::Optimise),
+            "JOB_KIND_BUILD" => Some(Self::Build),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum JobDevice {
+    Unspecified = 0,
+    Cpu = 1,
+    Gpu = 2,
+}
+impl JobDevice {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "JOB_DEVICE_UNSPECIFIED",
+            Self::Cpu => "JOB_DEVICE_CPU",
+            Self::Gpu => "JOB_DEVICE_GPU",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "JOB_DEVICE_UNSPECIFIED" => Some(Self::Unspecified),
+            "JOB_DEVICE_CPU" => Some(Self::Cpu),
+            "JOB_DEVICE_GPU" => Some(Self::Gpu),
             _ => None,
         }
     }
@@ -805,6 +1027,8 @@ pub enum FailureReason {
     Worker = 5,
     /// The channel does not exist, or its sensor gives no readings.
     Sensor = 6,
+    /// The job ended with an error, gave no result or one that cannot be read, or went over a limit.
+    Job = 7,
 }
 impl FailureReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -820,6 +1044,7 @@ impl FailureReason {
             Self::Model => "FAILURE_REASON_MODEL",
             Self::Worker => "FAILURE_REASON_WORKER",
             Self::Sensor => "FAILURE_REASON_SENSOR",
+            Self::Job => "FAILURE_REASON_JOB",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -832,6 +1057,7 @@ impl FailureReason {
             "FAILURE_REASON_MODEL" => Some(Self::Model),
             "FAILURE_REASON_WORKER" => Some(Self::Worker),
             "FAILURE_REASON_SENSOR" => Some(Self::Sensor),
+            "FAILURE_REASON_JOB" => Some(Self::Job),
             _ => None,
         }
     }
@@ -2200,13 +2426,35 @@ pub struct Treatment {
     /// Unique in the experiment, from the file.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Size of the deployable file, bytes.
+    /// Size of the deployable file, bytes; 0 for a model that the run makes itself.
     #[prost(uint64, tag = "4")]
     pub model_file_bytes: u64,
     /// Precision read from the model's tensors: "float32", "float16", "dynamic-range", "full-integer", "hybrid" ...
     #[prost(string, tag = "5")]
     pub precision: ::prost::alloc::string::String,
-    #[prost(oneof = "treatment::Workload", tags = "2, 3")]
+    /// Nodes that execute it; empty: those of the design. A job has exactly one.
+    #[prost(string, repeated, tag = "7")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Channel that measures on these nodes; empty: as the design says.
+    #[prost(string, tag = "8")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "9")]
+    pub further_channels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Model family that the report compares within: the name of the training entry; empty for models from files.
+    #[prost(string, tag = "10")]
+    pub family: ::prost::alloc::string::String,
+    /// "tensorflow", "torch", "tch", or the user's own word; empty when nobody states it.
+    #[prost(string, tag = "11")]
+    pub framework: ::prost::alloc::string::String,
+    /// "float32", "full-integer", "static-fbgemm" ...; empty for training jobs and for models from files.
+    #[prost(string, tag = "12")]
+    pub technique: ::prost::alloc::string::String,
+    /// Parameters and multiply-accumulates of one inference, read from the model's file; absent when unknown.
+    #[prost(uint64, optional, tag = "13")]
+    pub parameter_count: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "14")]
+    pub mac_count: ::core::option::Option<u64>,
+    #[prost(oneof = "treatment::Workload", tags = "2, 3, 6")]
     pub workload: ::core::option::Option<treatment::Workload>,
 }
 /// Nested message and enum types in `Treatment`.
@@ -2217,9 +2465,11 @@ pub mod treatment {
         Inference(super::InferenceWorkload),
         #[prost(message, tag = "3")]
         Replay(super::ReplayWorkload),
+        #[prost(message, tag = "6")]
+        Job(super::JobWorkload),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Design {
     #[prost(string, tag = "1")]
     pub experiment: ::prost::alloc::string::String,
@@ -2240,6 +2490,22 @@ pub struct Design {
     pub attempt_count_max: u32,
     #[prost(string, repeated, tag = "8")]
     pub class_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Absent: the report gives no CO2.
+    #[prost(message, optional, tag = "9")]
+    pub carbon: ::core::option::Option<Carbon>,
+}
+/// What turns joules into CO2, the same for every figure of a run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Carbon {
+    /// Carbon intensity of the grid, g CO2-equivalent per kWh.
+    #[prost(double, tag = "1")]
+    pub intensity_g_per_kwh: f64,
+    /// Power usage effectiveness of the place, at least 1: all energy of the room per energy of the machine.
+    #[prost(double, tag = "2")]
+    pub pue: f64,
+    /// Where the intensity comes from, for people, with its year.
+    #[prost(string, tag = "3")]
+    pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitResponse {
@@ -2266,6 +2532,9 @@ pub struct PlannedTrial {
     pub replicate: u32,
     #[prost(uint64, tag = "6")]
     pub duration_ns: u64,
+    /// Trials that must have a valid attempt before this one is executed.
+    #[prost(uint32, repeated, tag = "7")]
+    pub needs: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
@@ -2369,6 +2638,32 @@ pub struct ExportRequest {
 pub struct ExportResponse {
     #[prost(string, tag = "1")]
     pub chunk: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListArtifactsRequest {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListArtifactsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub artifacts: ::prost::alloc::vec::Vec<RunArtifact>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunArtifact {
+    #[prost(message, optional, tag = "1")]
+    pub trial: ::core::option::Option<TrialKey>,
+    #[prost(string, tag = "2")]
+    pub treatment: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub replicate: u32,
+    #[prost(bool, tag = "4")]
+    pub is_valid: bool,
+    /// "model", "checkpoint", "log" ...
+    #[prost(string, tag = "5")]
+    pub role: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "6")]
+    pub artifact: ::core::option::Option<ArtifactRef>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2698,6 +2993,31 @@ pub mod control_service_client {
                 .insert(GrpcMethod::new("tinywatt.v1.ControlService", "Export"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// What the jobs of a run made: models, checkpoints, logs. Their content is had from the ArtifactService.
+        pub async fn list_artifacts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListArtifactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListArtifactsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tinywatt.v1.ControlService/ListArtifacts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tinywatt.v1.ControlService", "ListArtifacts"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2769,6 +3089,14 @@ pub mod control_service_server {
             &self,
             request: tonic::Request<super::ExportRequest>,
         ) -> std::result::Result<tonic::Response<Self::ExportStream>, tonic::Status>;
+        /// What the jobs of a run made: models, checkpoints, logs. Their content is had from the ArtifactService.
+        async fn list_artifacts(
+            &self,
+            request: tonic::Request<super::ListArtifactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListArtifactsResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct ControlServiceServer<T> {
@@ -3160,6 +3488,51 @@ pub mod control_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinywatt.v1.ControlService/ListArtifacts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListArtifactsSvc<T: ControlService>(pub Arc<T>);
+                    impl<
+                        T: ControlService,
+                    > tonic::server::UnaryService<super::ListArtifactsRequest>
+                    for ListArtifactsSvc<T> {
+                        type Response = super::ListArtifactsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListArtifactsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControlService>::list_artifacts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListArtifactsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -58,14 +58,16 @@ impl Driver {
         }
         let treatment = row.submit.treatments.iter().find(|treatment| treatment.name == planned.treatment);
         let trial = Some(v1::TrialKey::from(attempt));
-        let progress = v1::Progress { trial: trial.clone(), phase: v1::Phase::Prepare.into(), fraction: 0.0 };
+        let progress =
+            v1::Progress { trial: trial.clone(), phase: v1::Phase::Prepare.into(), fraction: 0.0, job: None };
         self.progress.insert(node.clone(), progress);
         tracing::info!(%node, %attempt, treatment = planned.treatment, "attempt assigned");
         let workload = treatment.and_then(|treatment| treatment.workload.clone()).map(|workload| match workload {
             v1::treatment::Workload::Inference(inference) => v1::assignment::Workload::Inference(inference),
             v1::treatment::Workload::Replay(replay) => v1::assignment::Workload::Replay(replay),
+            v1::treatment::Workload::Job(job) => v1::assignment::Workload::Job(job),
         });
-        Ok(v1::Assignment { trial, channel, workload })
+        Ok(v1::Assignment { trial, channel, workload, further_channels: Vec::new() })
     }
 
     /// Sends to an agent. One that cannot be reached is gone, which may lead to further commands.
