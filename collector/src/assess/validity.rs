@@ -1,33 +1,35 @@
 //! The reasons why a measured attempt does not count.
 
+use tinywatt_energy::Energy;
 use tinywatt_proto::v1;
 
 use super::bounds::{EDGE_PART_MAX, IDLE_DRIFT_PART_MAX, SUSPECT_PART_MAX};
 use super::reason;
-use super::window::{Measured, WAY_OUT, whole};
+use super::window::{Measured, Seen, WAY_OUT, whole};
 use crate::result::InvalidReason;
 use crate::store::ChannelSamples;
 
-/// All reasons, not only the first: whoever repeats a trial wants to mend everything at once.
-pub(super) fn reasons(windows: &[Measured], samples: &ChannelSamples, completed: &v1::Completed) -> Vec<InvalidReason> {
+/// All reasons, not only the first: whoever repeats a trial wants to mend everything at once. A window without an energy
+/// is among those seen and not among those measured.
+pub(super) fn reasons(seen: &[Seen], measured: &[Measured], samples: &ChannelSamples) -> Vec<InvalidReason> {
     let mut reasons = Vec::new();
-    for window in windows {
+    for window in seen {
         reasons.extend(suspect(window));
-        reasons.extend(powerless(window));
         reasons.extend(clipped(window));
-        reasons.extend(edges(window));
         reasons.extend(gaps(window, samples));
     }
-    reasons.extend(idle_drift(windows));
-    reasons.extend(throttled(completed));
+    for window in measured {
+        reasons.extend(powerless(window));
+        reasons.extend(edges(window));
+    }
+    reasons.extend(idle_drift(measured));
     reasons
 }
 
 /// Lost, late and torn readings share one bound: each of them is a piece of the window that was not seen well.
-fn suspect(window: &Measured) -> Vec<InvalidReason> {
-    let (row, late) = (&window.row, window.doubtful_count);
-    let (phase, lost) = (&row.phase, row.lost_reading_count);
-    let due = lost + row.sample_count;
+fn suspect(window: &Seen) -> Vec<InvalidReason> {
+    let Seen { phase, lost_count: lost, doubtful_count: late, .. } = *window;
+    let due = lost + window.sample_count;
     if part(lost + late, due) <= SUSPECT_PART_MAX {
         return Vec::new();
     }
@@ -54,29 +56,33 @@ fn powerless(window: &Measured) -> Option<InvalidReason> {
     })
 }
 
-fn clipped(window: &Measured) -> Option<InvalidReason> {
+fn clipped(window: &Seen) -> Option<InvalidReason> {
     window.clipped.then(|| {
-        let phase = &window.row.phase;
+        let phase = window.phase;
         reason("clipped", format!("the sensor reached the end of its range in the {phase} window: choose a larger range or a smaller shunt"))
     })
 }
 
 /// A window of a shunt sensor that hangs on its edges is too short for that sensor.
 fn edges(window: &Measured) -> Option<InvalidReason> {
-    let edges = window.energy.uncertainty?.edges.get() * tinywatt_energy::COVERAGE_FACTOR;
-    let part = edges / window.energy.joules.get().abs();
+    let part = edge_part(&window.energy)?;
     (part > EDGE_PART_MAX).then(|| {
         let (phase, percent, bound) = (&window.row.phase, part * 100.0, EDGE_PART_MAX * 100.0);
         reason("window_too_short", format!("the edges of the {phase} window stand for {percent:.1} % of its energy (bound {bound} %): make it longer"))
     })
 }
 
-fn gaps(window: &Measured, samples: &ChannelSamples) -> Option<InvalidReason> {
-    let own = window.energy.window;
+/// The part of an energy that hangs on the window's edges; `None` when its source states no error.
+pub(super) fn edge_part(energy: &Energy) -> Option<f64> {
+    let edges = energy.uncertainty?.edges.get() * tinywatt_energy::COVERAGE_FACTOR;
+    Some(edges / energy.joules.get().abs())
+}
+
+fn gaps(window: &Seen, samples: &ChannelSamples) -> Option<InvalidReason> {
+    let own = window.window;
     let touching = samples.gaps.iter().filter(|gap| gap.start() < own.end() && own.start() < gap.end()).count();
-    (touching > 0).then(|| {
-        reason("samples_missing", format!("{touching} batches of the {} window never arrived", window.row.phase))
-    })
+    (touching > 0)
+        .then(|| reason("samples_missing", format!("{touching} batches of the {} window never arrived", window.phase)))
 }
 
 fn idle_drift(windows: &[Measured]) -> Option<InvalidReason> {
@@ -93,8 +99,15 @@ fn idle_drift(windows: &[Measured]) -> Option<InvalidReason> {
 /// Bits of the firmware's word that cost performance or falsify the supply: undervoltage, capped, throttled, hot.
 const THROTTLED_NOW: u32 = 0b1111;
 
-fn throttled(completed: &v1::Completed) -> Option<InvalidReason> {
-    let after = completed.throttled_bits?;
+/// What the firmware of a Raspberry Pi said. What it said before and no more after is not "nothing happened".
+pub(super) fn throttled(completed: &v1::Completed) -> Option<InvalidReason> {
+    let Some(after) = completed.throttled_bits else {
+        return completed.throttled_bits_before.map(|_| {
+            let message =
+                "the Raspberry Pi's firmware told of throttling before the trial and could not be asked after it";
+            reason("throttling_unknown", format!("{message}: see `agent check`"))
+        });
+    };
     let before = completed.throttled_bits_before.unwrap_or(0);
     // "Since boot" counts only when it was not set before: the firmware never clears it.
     let during = (after >> 16) & !(before >> 16);

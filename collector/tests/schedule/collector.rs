@@ -206,7 +206,7 @@ pub(crate) fn submission(nodes: &[&str], treatments: &[&str], replicate_count: u
 
 /// Takes every completed outcome for valid. Stands in for the real assessment, which has tests of its own.
 pub(crate) fn assess_by_word() -> Assess {
-    Arc::new(|attempt, planned, outcome| {
+    Arc::new(|attempt, planned, _, outcome| {
         Box::pin(async move {
             let (invalid_reasons, measurement) = match outcome.result.expect("a result") {
                 v1::trial_outcome::Result::Completed(completed) => {
@@ -235,9 +235,9 @@ pub(crate) fn assess_by_word() -> Assess {
 /// As by word, but first attempts have a hole and therefore no figures.
 pub(crate) fn assess_first_as_hole() -> Assess {
     let by_word = assess_by_word();
-    Arc::new(move |attempt, planned, outcome| {
+    Arc::new(move |attempt, planned, workload, outcome| {
         let is_first = attempt.attempt == 1;
-        let judged = by_word(attempt, planned, outcome);
+        let judged = by_word(attempt, planned, workload, outcome);
         Box::pin(async move {
             let mut result = judged.await?;
             if is_first {
@@ -252,7 +252,7 @@ pub(crate) fn assess_first_as_hole() -> Assess {
 
 /// Never comes to an end: what a collector is at when it is killed.
 pub(crate) fn assess_for_ever() -> Assess {
-    Arc::new(|_, _, _| Box::pin(std::future::pending()))
+    Arc::new(|_, _, _, _| Box::pin(std::future::pending()))
 }
 
 fn measurement(boot: BootId, completed: &v1::Completed) -> Measurement {
