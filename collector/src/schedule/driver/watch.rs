@@ -70,6 +70,13 @@ fn summarise(row: &RunRow, counts: Counts, state: v1::RunState, ended_unix_ns: O
     }
 }
 
+/// Most of a job's own words that is passed on: every watcher is sent them, several times a second.
+const WORDS_BYTES_MAX: usize = 256;
+
+fn shorten(words: &mut String) {
+    words.truncate(words.floor_char_boundary(WORDS_BYTES_MAX));
+}
+
 fn count(items: usize) -> u32 {
     u32::try_from(items).expect("a run's trials and attempts are bounded by the submission's check")
 }
@@ -100,7 +107,11 @@ impl Driver {
         self.publish(&row.run, text.to_owned(), run, Vec::new());
     }
 
-    pub(super) fn note_progress(&mut self, node: &NodeId, progress: v1::Progress) {
+    pub(super) fn note_progress(&mut self, node: &NodeId, mut progress: v1::Progress) {
+        if let Some(job) = &mut progress.job {
+            shorten(&mut job.phase);
+            shorten(&mut job.text);
+        }
         let Some(known) = self.progress.get_mut(node).filter(|known| known.trial == progress.trial) else { return };
         *known = progress;
         let run = known.trial.as_ref().and_then(|trial| trial.run_id.parse::<RunId>().ok());
