@@ -230,7 +230,11 @@ fn short(progress: &v1::Progress) -> String {
 /// What a job says of itself, on one line.
 fn job(progress: &v1::Progress) -> String {
     let Some(job) = &progress.job else { return short(progress) };
-    let mut parts = vec![short(progress)];
+    // After the command and its idle window there is nothing left but to hand in what was made.
+    let is_handing_in = progress.phase() == Phase::CoolDown;
+    let begin =
+        if is_handing_in { short(progress).replace(phase(Phase::CoolDown), "handing in") } else { short(progress) };
+    let mut parts = vec![begin];
     let own = line(&job.phase);
     if !own.is_empty() && own != phase(progress.phase()) {
         parts.push(own);

@@ -3,6 +3,7 @@
 
 mod agent;
 mod collector;
+mod jobs;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
