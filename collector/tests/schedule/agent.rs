@@ -44,6 +44,7 @@ pub(crate) type Script = Arc<dyn Fn(&AttemptId) -> Act + Send + Sync>;
 pub(crate) struct Agent {
     seen: Arc<Mutex<Seen>>,
     called_back: watch::Sender<bool>,
+    first_boot: BootId,
 }
 
 #[derive(Debug, Default)]
@@ -56,11 +57,12 @@ struct Seen {
 impl Agent {
     /// Starts an agent that finds its collector at `address`, whatever it is at the time.
     pub(crate) fn start(address: watch::Receiver<SocketAddr>, node: &str, script: Script) -> Self {
-        let agent = Self { seen: Arc::default(), called_back: watch::Sender::new(false) };
+        let first_boot = BootId::random();
+        let agent = Self { seen: Arc::default(), called_back: watch::Sender::new(false), first_boot };
         let mut life = Life {
             address,
             node: node.to_owned(),
-            boot: BootId::random(),
+            boot: first_boot,
             script,
             seen: agent.seen.clone(),
             called_back: agent.called_back.subscribe(),
@@ -80,6 +82,11 @@ impl Agent {
             }
         });
         agent
+    }
+
+    /// Its first start.
+    pub(crate) fn boot(&self) -> BootId {
+        self.first_boot
     }
 
     /// All attempts it was given.

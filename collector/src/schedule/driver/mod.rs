@@ -208,6 +208,10 @@ impl Driver {
                 let _ = answer.send(self.snapshot(&run));
                 Ok(())
             }
+            Input::ConnectedBoot { node, answer } => {
+                let _ = answer.send(self.links.get(&node).map(|link| link.boot));
+                Ok(())
+            }
             Input::ConnectedNodes { answer } => {
                 let nodes = self.state.connected_nodes();
                 let _ = answer.send(nodes.map(|(node, attempt)| (node.clone(), attempt.cloned())).collect());
