@@ -459,3 +459,67 @@ fn a_failed_trial_carries_its_message() {
     let failure = v1::Failure { reason: v1::FailureReason::Model.into(), message: "not a model".to_owned(), log: None };
     assert_eq!(failed(&failure), reason("model", "not a model"));
 }
+
+/// The same trial by a counter of 1 µJ, read each 20 ms: 40 mJ a reading in idle, 80 mJ under load.
+fn counted() -> Trial {
+    let mut trial = Trial::good();
+    trial.samples.channel.source = "rapl".to_owned();
+    trial.samples.channel.kind = v1::FigureKind::Measured.into();
+    trial.samples.channel.sample_period_ns = ms(20);
+    trial.samples.channel.scale = Some(v1::channel::Scale::Counter(v1::CounterScale {
+        picojoules_per_code: 1_000_000,
+        gain_ppm: None,
+        update_period_ns: ms(1),
+    }));
+    let mut microjoules = 0;
+    let reading = |index: u64| {
+        let at = ms(20 * index);
+        microjoules += if at > ms(1_000) && at <= ms(4_000) { 80_000 } else { 40_000 };
+        Reading { at: MonoNs(at), first: microjoules, second: 0, flags: Flags::NONE }
+    };
+    trial.samples.readings = (0..=250).map(reading).collect();
+    // 4 W × 11 ms at each edge needs more than the shunt's 0.8 s for 1 %.
+    trial.completed.windows = vec![wire_window(v1::Phase::Active, 1_020, 3_920, 1_000)];
+    trial
+}
+
+#[test]
+fn a_counter_gives_joules_whatever_was_lost_between_the_edges() {
+    let mut trial = counted();
+    let result = trial.assess();
+    assert!(result.is_valid(), "{:?}", result.invalid_reasons);
+    let total = result.measurement.expect("measured").energy_joules_per_inference;
+    assert!((total.value - 11.6e-3).abs() < 1e-9, "4 W for 2.9 s over 1,000: {}", total.value);
+    assert_eq!(total.expanded_uncertainty, None, "nobody states how right the counter is");
+
+    trial.samples.readings.drain(80..150);
+    let between = Window::new(MonoNs(ms(1_600)), MonoNs(ms(3_000))).expect("ascending");
+    trial.samples.lost = vec![Lost { reason: v1::LossReason::MissedDeadline, count: 70, between }];
+    trial.samples.gaps = vec![between];
+    let result = trial.assess();
+    assert!(result.is_valid(), "{:?}", result.invalid_reasons);
+    let after = result.measurement.expect("measured").energy_joules_per_inference;
+    assert!((after.value - total.value).abs() < 1e-15);
+}
+
+#[test]
+fn a_counter_that_is_not_known_at_an_edge_or_began_anew_does_not_count() {
+    let mut trial = counted();
+    trial.samples.readings.drain(45..60);
+    assert_eq!(trial.codes(), ["window_too_short"], "an edge inside a hole of 300 ms");
+
+    let mut trial = counted();
+    trial.samples.readings.truncate(100);
+    assert_eq!(trial.codes(), ["samples_missing"]);
+
+    let mut trial = counted();
+    trial.samples.readings[100..].iter_mut().for_each(|reading| reading.first -= 5_000_000);
+    assert_eq!(trial.codes(), ["samples_missing"]);
+    let message = &trial.assess().invalid_reasons[0].message;
+    assert!(message.contains("began anew") && message.contains("sleep"), "{message}");
+
+    let mut trial = counted();
+    trial.samples.readings.iter_mut().for_each(|reading| reading.first = 7);
+    assert_eq!(trial.codes(), ["no_power"]);
+    assert!(trial.assess().invalid_reasons[0].message.contains("stood still"));
+}

@@ -13,13 +13,15 @@ use crate::store::ChannelSamples;
 /// is among those seen and not among those measured.
 pub(super) fn reasons(seen: &[Seen], measured: &[Measured], samples: &ChannelSamples) -> Vec<InvalidReason> {
     let mut reasons = Vec::new();
-    for window in seen {
+    // A counter loses no energy with a reading: one that is missing near an edge is judged by what it does to the edge.
+    let is_counter = matches!(samples.channel.scale, Some(v1::channel::Scale::Counter(_)));
+    for window in seen.iter().filter(|_| !is_counter) {
         reasons.extend(suspect(window));
         reasons.extend(clipped(window));
         reasons.extend(gaps(window, samples));
     }
     for window in measured {
-        reasons.extend(powerless(window));
+        reasons.extend(powerless(window, is_counter));
         reasons.extend(edges(window));
     }
     reasons.extend(idle_drift(measured));
@@ -49,11 +51,15 @@ fn suspect(window: &Seen) -> Vec<InvalidReason> {
 
 /// A device that executes takes energy. None at all, or less than that, is a wire that is off or a shunt turned round.
 /// (An idle device may take less than the sensor's offset.)
-fn powerless(window: &Measured) -> Option<InvalidReason> {
+fn powerless(window: &Measured, is_counter: bool) -> Option<InvalidReason> {
     let joules = window.energy.joules;
-    (window.is_active() && joules.get() <= 0.0).then(|| {
-        reason("no_power", format!("the sensor saw {joules:.5} in the active window: check that it is connected, and which way round its shunt is"))
-    })
+    let advice = if is_counter {
+        "its counter stood still, see `agent check`"
+    } else {
+        "check that it is connected, and which way round its shunt is"
+    };
+    (window.is_active() && joules.get() <= 0.0)
+        .then(|| reason("no_power", format!("the sensor saw {joules:.5} in the active window: {advice}")))
 }
 
 fn clipped(window: &Seen) -> Option<InvalidReason> {
@@ -63,7 +69,7 @@ fn clipped(window: &Seen) -> Option<InvalidReason> {
     })
 }
 
-/// A window of a shunt sensor that hangs on its edges is too short for that sensor.
+/// A window that hangs on its edges is too short for its sensor.
 fn edges(window: &Measured) -> Option<InvalidReason> {
     let part = edge_part(&window.energy)?;
     (part > EDGE_PART_MAX).then(|| {
@@ -74,7 +80,7 @@ fn edges(window: &Measured) -> Option<InvalidReason> {
 
 /// The part of an energy that hangs on the window's edges; `None` when its source states no error.
 pub(super) fn edge_part(energy: &Energy) -> Option<f64> {
-    let edges = energy.uncertainty?.edges.get() * tinywatt_energy::COVERAGE_FACTOR;
+    let edges = energy.edge_uncertainty()?.get() * tinywatt_energy::COVERAGE_FACTOR;
     Some(edges / energy.joules.get().abs())
 }
 

@@ -136,6 +136,9 @@ fn no_energy(phase: &str, error: EnergyError, gap_max: Duration) -> String {
             "the readings do not reach past both edges of the {phase} window: the sampler began late or stopped early; \
              {WAY_OUT}"
         ),
+        EnergyError::CountLost { .. } => {
+            format!("the {phase} window has no energy: {error} (did the machine sleep, or was a driver loaded again?)")
+        }
         EnergyError::NotAscending(_) => format!("the {phase} window has no energy: {error}"),
     }
 }
