@@ -36,6 +36,8 @@ enum Command {
     Artifacts(Asking<command::artifacts::Arguments>),
     /// Stop a run
     Cancel(Asking<command::cancel::Arguments>),
+    /// List, fetch and check data sets
+    Dataset(command::dataset::Arguments),
 }
 
 /// A command that asks a running collector.
@@ -83,5 +85,6 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cancel(asking) => {
             command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
+        Command::Dataset(arguments) => command::dataset::run(arguments).await,
     }
 }

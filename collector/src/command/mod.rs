@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod cancel;
 mod client;
+pub mod dataset;
 pub mod demo;
 pub mod export;
 pub mod nodes;

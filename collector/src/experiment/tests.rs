@@ -208,7 +208,7 @@ fn broken_toml_is_refused_with_its_line() {
 
 #[test]
 fn a_wrong_data_set_is_refused() {
-    let known = "known: digits, cifar10, kws, file";
+    let known = "known: digits, cifar10, svhn, kws, file";
     check(
         "[dataset]\nname = \"digits\"",
         "[dataset]\nname = \"mnist\"",

@@ -59,6 +59,67 @@ fn the_reference_models_of_mlperf_tiny_are_read() {
     }
 }
 
+/// Published: 12.5 M, 2.7 M and 0.26 M multiply-accumulates; 78,666, 24,908 and 269,992 parameters before conversion. The
+/// converter folds each normalised channel's four numbers into the convolution: 4 × 240, 4 × 576 and 4 × 1,032 fewer.
+#[test]
+fn the_reference_models_cost_what_is_published() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/mlperf-tiny"));
+    if !folder.exists() {
+        // Not `eprintln!`, which the test runner swallows when the test passes.
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("skipped: {} is not there\n", folder.display()),
+        );
+        return;
+    }
+    for (file, mac_count, parameter_count) in [
+        ("ic_resnet8_float32", 12_501_632, 78_666 - 4 * 240),
+        ("ic_resnet8_int8", 12_501_632, 78_666 - 4 * 240),
+        ("kws_dscnn_hybrid", 2_656_768, 24_908 - 4 * 576),
+        ("kws_dscnn_int8", 2_656_768, 24_908 - 4 * 576),
+        ("ad_autoencoder_float32", 264_192, 269_992 - 4 * 1_032),
+        ("ad_autoencoder_int8", 264_192, 269_992 - 4 * 1_032),
+    ] {
+        let bytes = std::fs::read(folder.join(file).with_extension("tflite")).expect("readable");
+        let model = Model::read(&bytes).expect("official model");
+        assert_eq!((model.mac_count, model.parameter_count), (Some(mac_count), Some(parameter_count)), "{file}");
+    }
+}
+
+#[test]
+fn every_technique_leaves_the_cost_of_the_digits_model_as_it_is() {
+    // By hand: 3×3×1×16 + 16, 3×3×16×32 + 32, 128×64 + 64, 64×10 + 10 parameters;
+    // 8×8×16 outputs × 9, 4×4×32 × 144, 128×64 and 64×10 multiply-accumulates.
+    for model in &MODELS {
+        let model = digits(model.name);
+        assert_eq!(model.parameter_count, Some(160 + 4_640 + 8_256 + 650));
+        assert_eq!(model.mac_count, Some(9_216 + 73_728 + 8_192 + 640));
+    }
+}
+
+#[test]
+fn the_cost_of_other_operations_is_counted_or_unknown() {
+    let check = |content: &[u8], parameter_count, mac_count| {
+        let model = Model::read(content).expect("made by the converter");
+        assert_eq!((model.parameter_count, model.mac_count), (parameter_count, mac_count));
+    };
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_bytes!(concat!("../../tests/fixtures/tflite/", $name, ".tflite"))
+        };
+    }
+    // 8×8×4 inputs, each to 3×3 places of 6 channels.
+    check(fixture!("transposed"), Some(3 * 3 * 4 * 6 + 6), Some(8 * 8 * 4 * 3 * 3 * 6));
+    // Query, key, value and output of 5×16 by 16; two heads of 5×8 by 5, and back. Equal biases are kept once.
+    check(fixture!("attention"), Some(4 * 16 * 16 + 16), Some(4 * 5 * 16 * 16 + 2 * 2 * 5 * 5 * 8));
+    // Per input, not per batch of four.
+    check(fixture!("rows"), Some(16 * 7 + 7 + 35 * 3 + 3), Some(5 * 16 * 7 + 35 * 3));
+    // The converter has put the five rows into the open batch, where their number cannot be seen.
+    check(fixture!("rows-open-batch"), Some(16 * 7 + 7 + 35 * 3 + 3), None);
+    // A loop over another subgraph.
+    check(fixture!("recurrent"), None, None);
+}
+
 #[test]
 fn cut_anywhere_a_model_is_refused() {
     for model in &MODELS {
