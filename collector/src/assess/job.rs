@@ -90,33 +90,39 @@ pub(super) async fn read(
             return Err(reason("artifact_missing", message));
         };
         if artifact.role == "model" {
-            let (name, file_bytes) = (artifact.name.clone(), artifact.file_bytes);
-            let precision = tokio::task::spawn_blocking(move || precision(&name, file_bytes, &path)).await;
-            let precision = precision.unwrap_or_else(|_| Err("the file could not be looked into".to_owned()));
-            artifact.model = Some(ModelFile {
-                sha256: artifact.sha256.clone(),
-                file_bytes,
-                precision: precision.unwrap_or_else(|problem| {
-                    told.notes.push(text(&format!("{}: {problem}", artifact.name), NOTE_CHARACTERS_MAX));
-                    String::new()
-                }),
-                parameter_count: None,
-                mac_count: None,
-            });
+            let made = artifact.clone();
+            let looked = tokio::task::spawn_blocking(move || look(&made, &path)).await;
+            let looked = looked.unwrap_or_else(|_| Err("the file could not be looked into".to_owned()));
+            artifact.model = Some(looked.unwrap_or_else(|problem| {
+                told.notes.push(text(&format!("{}: {problem}", artifact.name), NOTE_CHARACTERS_MAX));
+                unknown(artifact)
+            }));
         }
     }
     Ok(told)
 }
 
-/// Precision of a model as its file tells it; empty for kinds of files that do not.
-fn precision(name: &str, file_bytes: u64, path: &Path) -> Result<String, String> {
-    let is_tflite = Path::new(name).extension().is_some_and(|ending| ending == "tflite");
-    if !is_tflite || file_bytes > MODEL_BYTES_MAX {
-        return Ok(String::new());
+/// What a model's file tells; only kinds of files that tell something are looked into.
+fn look(made: &JobArtifact, path: &Path) -> Result<ModelFile, String> {
+    let is_tflite = Path::new(&made.name).extension().is_some_and(|ending| ending == "tflite");
+    if !is_tflite || made.file_bytes > MODEL_BYTES_MAX {
+        return Ok(unknown(made));
     }
     let bytes = std::fs::read(path).map_err(|error| format!("it could not be read: {error}"))?;
-    let model = tflite::Model::read(&bytes).map_err(|error| Chain(&error).to_string())?;
-    Ok(model.precision.to_string())
+    let tflite::Model { precision, parameter_count, mac_count, .. } =
+        tflite::Model::read(&bytes).map_err(|error| Chain(&error).to_string())?;
+    Ok(ModelFile { precision: precision.to_string(), parameter_count, mac_count, ..unknown(made) })
+}
+
+/// A model of which nothing but its file is known.
+fn unknown(made: &JobArtifact) -> ModelFile {
+    ModelFile {
+        sha256: made.sha256.clone(),
+        file_bytes: made.file_bytes,
+        precision: String::new(),
+        parameter_count: None,
+        mac_count: None,
+    }
 }
 
 /// Checks everything that needs no file.
