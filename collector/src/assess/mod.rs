@@ -11,7 +11,6 @@ mod window;
 
 use tinywatt_proto::hex;
 use tinywatt_proto::ids::{AttemptId, BootId, NodeId, Sha256};
-use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::units::Joules;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::treatment::Workload;
@@ -21,6 +20,7 @@ use crate::result::{InferenceResult, InvalidReason, Kind, Measurement, TrialResu
 use crate::store::{ReadError, Store};
 use job::Told;
 use rail::Rail;
+use window::Source;
 
 /// Channels that may measure one attempt together: packages, memories and GPUs of a large host.
 const CHANNEL_COUNT_MAX: usize = 32;
@@ -47,8 +47,7 @@ pub async fn run(
     };
     let boot = BootId::from_bytes(&outcome.samples_boot_id);
     let node = planned.node.parse::<NodeId>().ok();
-    let span = span(&completed.windows);
-    let (Some(boot), Some(node), Some(span)) = (boot, node, span) else {
+    let (Some(boot), Some(node), false) = (boot, node, completed.windows.is_empty()) else {
         return Ok(invalid(blank, reason("unreadable", "the outcome names no samples and no windows")));
     };
     if completed.windows.len() > WINDOW_COUNT_MAX {
@@ -62,9 +61,8 @@ pub async fn run(
     };
     let mut rails = Vec::new();
     for channel in channels {
-        // One channel's samples at a time: those of a long job are large.
-        let samples = store.samples(&node, boot, channel, span).await?;
-        match rail::look(expected, completed, &samples) {
+        let source = Source::Stored { store, node: &node, boot, channel };
+        match rail::look(expected, completed, &source).await? {
             Ok(rail) => rails.push(rail),
             Err(why) => return Ok(invalid(blank, why)),
         }
@@ -256,13 +254,6 @@ fn kind(channel: &v1::Channel) -> Option<Kind> {
         v1::FigureKind::Estimated => Some(Kind::Estimated),
         v1::FigureKind::Simulated => Some(Kind::Simulated),
     }
-}
-
-/// From the start of the first window to the end of the last.
-fn span(windows: &[v1::Window]) -> Option<Window> {
-    let start = windows.iter().map(|window| window.start_mono_ns).min()?;
-    let end = windows.iter().map(|window| window.end_mono_ns).max()?;
-    Window::new(MonoNs(start), MonoNs(end)).ok()
 }
 
 /// Energies of several channels as one: errors of different sensors are independent, so they add in squares.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use tinywatt_energy::{Energy, Series};
+use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 
-use super::window::{self, Measured, Seen};
+use super::window::{self, Measured, Source};
 use super::{Expected, Kind, bounds, kind, reason, sum, uncertain, validity};
 use crate::result::{InvalidReason, Uncertain, WindowResult};
 use crate::schedule::WINDOW_PERIOD_COUNT_MIN;
-use crate::store::ChannelSamples;
+use crate::store::ReadError;
 
 /// What one channel saw.
 #[derive(Debug)]
@@ -32,21 +33,26 @@ pub(super) struct Rail {
     pub(super) reasons: Vec<InvalidReason>,
 }
 
-/// Integrates all windows of an attempt on one channel, and judges them.
+/// Integrates all windows of an attempt on one channel, and judges them. The inner error is the reason why the attempt
+/// does not count, when the channel cannot be read at all.
 ///
 /// # Errors
-/// The reason why the attempt does not count, when the channel cannot be read at all.
-pub(super) fn look(
+/// When the store cannot be read.
+pub(super) async fn look(
     expected: Expected,
     completed: &v1::Completed,
-    samples: &ChannelSamples,
-) -> Result<Rail, InvalidReason> {
-    let channel = &samples.channel;
-    let kind = kind(channel).ok_or_else(|| reason("unreadable", "the channel states no kind"))?;
-    let series = Series::from_readings(channel, &samples.readings);
-    let series = series.ok_or_else(|| reason("unreadable", "the channel states no scale"))?;
+    source: &Source<'_>,
+) -> Result<Result<Rail, InvalidReason>, ReadError> {
+    let instant = Window::new(MonoNs(0), MonoNs(1)).expect("ascending");
+    let channel = source.read(instant).await?.channel;
+    let Some(kind) = kind(&channel) else {
+        return Ok(Err(reason("unreadable", "the channel states no kind")));
+    };
+    if Series::from_readings(&channel, &[]).is_none() {
+        return Ok(Err(reason("unreadable", "the channel states no scale")));
+    }
     let (mut seen, mut windows, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
-    for wire in completed.windows.iter().filter(|window| window::phase(window).is_some()) {
+    for (wire, phase) in completed.windows.iter().filter_map(|wire| Some((wire, window::phase(wire)?))) {
         let window = match window::bounds_of(wire) {
             Ok(window) => window,
             Err(why) => {
@@ -54,62 +60,67 @@ pub(super) fn look(
                 continue;
             }
         };
-        let own = Seen::new(samples, wire, window);
-        match window::measure(&series, samples, wire, &own) {
-            Ok(measured) => windows.push(measured),
-            Err(why) => reasons.push(why),
+        let (own, energy) = window::look(source, &channel, window, phase).await?;
+        match energy {
+            Ok(energy) => windows.push(window::measured(wire, &own, energy)),
+            Err(message) => reasons.push(reason("samples_missing", message)),
         }
         seen.push(own);
     }
     let is_whole = reasons.is_empty();
-    reasons.extend(validity::reasons(&seen, &windows, samples));
+    reasons.extend(validity::reasons(&seen, &windows, &channel));
+    let active = windows.iter().find(|window| window.is_active()).map(|window| window.energy.window);
+    let mut parts = Vec::new();
     if let Expected::Job(job) = expected {
-        let whole = windows.iter().filter(|window| window.is_active());
-        reasons.extend(
-            whole.filter_map(|whole| too_short(channel, whole.energy.window.duration(), "the job's window")).map(
-                |message| {
-                    reason(
-                        "window_too_short",
-                        format!("{message}: give it more to do, or the channel a shorter period"),
-                    )
-                },
-            ),
-        );
+        let whole = active.and_then(|whole| too_short(&channel, whole.duration(), "the job's window"));
+        reasons.extend(whole.map(|message| {
+            reason("window_too_short", format!("{message}: give it more to do, or the channel a shorter period"))
+        }));
         // Nobody asks what building an untrained module takes, so that its joules may be rough.
         reasons.retain(|reason| job != v1::JobKind::Build || reason.code != "window_too_short");
+        for (wire, phase) in completed.windows.iter().filter_map(|wire| Some((wire, window::part(wire)?))) {
+            parts.push(look_at_part(source, &channel, active, wire, phase).await?);
+        }
     }
-    let active = windows.iter().find(|window| window.is_active()).map(|window| window.energy.window);
-    let part = |wire: &v1::Window| -> Result<Energy, String> {
-        let window = window::bounds_of(wire).map_err(|why| why.message)?;
-        let is_inside = active.is_some_and(|whole| whole.start() <= window.start() && window.end() <= whole.end());
-        if !is_inside {
-            return Err("it lies outside of the job's window".to_owned());
-        }
-        if let Some(short) = too_short(channel, window.duration(), "it") {
-            return Err(short);
-        }
-        let energy = window::energy(&series, samples, window, "part")?;
-        let edges = validity::edge_part(&energy).filter(|part| *part > bounds::EDGE_PART_MAX);
-        edges.map_or(Ok(energy), |part| {
-            Err(format!(
-                "its edges stand for {:.1} % of its energy (bound {} %)",
-                part * 100.0,
-                bounds::EDGE_PART_MAX * 100.0
-            ))
-        })
-    };
-    let parts = completed.windows.iter().filter(|window| window::part(window).is_some()).map(part).collect();
-    Ok(Rail {
+    Ok(Ok(Rail {
         kind,
-        source: channel.source.clone(),
-        name: channel.name.clone(),
+        source: channel.source,
+        name: channel.name,
         channel: channel.channel,
         sample_rate_hz: 1e9 / window::whole(channel.sample_period_ns.max(1)),
         windows,
-        parts: if expected.is_job() { parts } else { Vec::new() },
+        parts,
         is_whole,
         reasons,
-    })
+    }))
+}
+
+/// Energy of a part of a job's window, or why it has none.
+async fn look_at_part(
+    source: &Source<'_>,
+    channel: &v1::Channel,
+    active: Option<Window>,
+    wire: &v1::Window,
+    phase: &'static str,
+) -> Result<Result<Energy, String>, ReadError> {
+    let window = match window::bounds_of(wire) {
+        Ok(window) => window,
+        Err(why) => return Ok(Err(why.message)),
+    };
+    if active.is_none_or(|whole| window.start() < whole.start() || whole.end() < window.end()) {
+        return Ok(Err("it lies outside of the job's window".to_owned()));
+    }
+    if let Some(short) = too_short(channel, window.duration(), "it") {
+        return Ok(Err(short));
+    }
+    let (_, energy) = window::look(source, channel, window, phase).await?;
+    Ok(energy.and_then(|energy| match validity::edge_part(&energy).filter(|part| *part > bounds::EDGE_PART_MAX) {
+        None => Ok(energy),
+        Some(part) => {
+            let (percent, bound) = (part * 100.0, bounds::EDGE_PART_MAX * 100.0);
+            Err(format!("its edges stand for {percent:.1} % of its energy (bound {bound} %)"))
+        }
+    }))
 }
 
 /// Says that a window holds too few of the channel's periods for its energy to be known.

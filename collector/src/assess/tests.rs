@@ -1,4 +1,5 @@
 use tinywatt_proto::sample::{Flags, Reading};
+use tinywatt_proto::time::{MonoNs, Window};
 
 use super::*;
 use crate::result::JobResult;
@@ -54,6 +55,7 @@ struct Trial {
     /// What another channel saw.
     further: Option<ChannelSamples>,
     completed: v1::Completed,
+    slice_reading_count: u64,
 }
 
 impl Trial {
@@ -68,6 +70,7 @@ impl Trial {
             expected: Expected::Inference,
             samples: ChannelSamples { channel: channel(), readings, lost: Vec::new(), gaps: Vec::new() },
             further: None,
+            slice_reading_count: 1 << 20,
             completed: v1::Completed {
                 windows: vec![
                     wire_window(v1::Phase::Evaluate, 0, 50, 450),
@@ -117,8 +120,12 @@ impl Trial {
         let attempt = AttemptId { run: "test-1234".parse().expect("a name"), trial: 3, attempt: 1 };
         let planned = v1::PlannedTrial { trial: 3, node: "pi".to_owned(), ..v1::PlannedTrial::default() };
         let samples = std::iter::once(&self.samples).chain(&self.further);
-        let looks: Result<Vec<_>, _> =
-            samples.map(|samples| rail::look(self.expected, &self.completed, samples)).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let look = |samples| {
+            let source = Source::Given(samples, self.slice_reading_count);
+            runtime.block_on(rail::look(self.expected, &self.completed, &source)).expect("no store is read")
+        };
+        let looks: Result<Vec<_>, _> = samples.map(look).collect();
         let job = match (self.expected, &self.completed.job) {
             (Expected::Job(kind), Some(summary)) => Some(job::parse(kind, summary)),
             _ => None,
@@ -350,6 +357,36 @@ fn a_job_too_short_for_its_sensor_is_invalid_unless_nobody_asks_for_its_joules()
     trial.expected = Expected::Job(v1::JobKind::Build);
     trial.completed.job.as_mut().expect("it has one").set_kind(v1::JobKind::Build);
     assert_eq!(trial.job_result().kind, "build");
+}
+
+#[test]
+fn a_long_job_is_integrated_slice_by_slice_with_the_same_figures() {
+    let whole = Trial::job();
+    let mut sliced = Trial::job();
+    sliced.slice_reading_count = 100;
+    let (whole_job, sliced_job) = (whole.job_result(), sliced.job_result());
+    let near = |a: Uncertain, b: Uncertain| {
+        let half = |energy: Uncertain| energy.expanded_uncertainty.expect("a shunt states its errors");
+        (a.value - b.value).abs() < 1e-9 && half(a) <= half(b) && half(b) < half(a) * 1.01
+    };
+    assert!(near(whole_job.energy_joules, sliced_job.energy_joules), "{whole_job:?}\n{sliced_job:?}");
+    let above = |job: &JobResult| job.energy_joules_above_idle.expect("two idle windows");
+    assert!(near(above(&whole_job), above(&sliced_job)));
+    let train = |job: &JobResult| job.phases[0].energy_joules.expect("long enough");
+    assert!(near(train(&whole_job), train(&sliced_job)));
+    let windows = |trial: &Trial| trial.assess().measurement.expect("measured").windows;
+    assert_eq!(windows(&whole)[1].sample_count, windows(&sliced)[1].sample_count);
+
+    // What is missing is counted once, though it lies in two slices; and a hole is found in any of them.
+    let between = Window::new(MonoNs(ms(1_500)), MonoNs(ms(3_400))).expect("ascending");
+    sliced.samples.lost = vec![Lost { reason: v1::LossReason::MissedDeadline, count: 20, between }];
+    assert_eq!(windows(&sliced)[1].lost_reading_count, 20);
+    let start = sliced.samples.readings.partition_point(|reading| reading.at.0 < ms(3_000));
+    sliced.samples.readings.drain(start..start + 40);
+    assert_eq!(sliced.codes(), ["samples_missing"]);
+    // A window without end is not walked to its end.
+    sliced.completed.windows[1].end_mono_ns = u64::MAX;
+    assert_eq!(sliced.codes(), ["samples_missing"]);
 }
 
 #[test]

@@ -7,18 +7,17 @@ use super::bounds::{EDGE_PART_MAX, IDLE_DRIFT_PART_MAX, SUSPECT_PART_MAX};
 use super::reason;
 use super::window::{Measured, Seen, WAY_OUT, whole};
 use crate::result::InvalidReason;
-use crate::store::ChannelSamples;
 
 /// All reasons, not only the first: whoever repeats a trial wants to mend everything at once. A window without an energy
 /// is among those seen and not among those measured.
-pub(super) fn reasons(seen: &[Seen], measured: &[Measured], samples: &ChannelSamples) -> Vec<InvalidReason> {
+pub(super) fn reasons(seen: &[Seen], measured: &[Measured], channel: &v1::Channel) -> Vec<InvalidReason> {
     let mut reasons = Vec::new();
     // A counter loses no energy with a reading: one that is missing near an edge is judged by what it does to the edge.
-    let is_counter = matches!(samples.channel.scale, Some(v1::channel::Scale::Counter(_)));
+    let is_counter = matches!(channel.scale, Some(v1::channel::Scale::Counter(_)));
     for window in seen.iter().filter(|_| !is_counter) {
         reasons.extend(suspect(window));
         reasons.extend(clipped(window));
-        reasons.extend(gaps(window, samples));
+        reasons.extend(gaps(window));
     }
     for window in measured {
         reasons.extend(powerless(window, is_counter));
@@ -32,7 +31,7 @@ pub(super) fn reasons(seen: &[Seen], measured: &[Measured], samples: &ChannelSam
 fn suspect(window: &Seen) -> Vec<InvalidReason> {
     let Seen { phase, lost_count: lost, doubtful_count: late, .. } = *window;
     let due = lost + window.sample_count;
-    if part(lost + late, due) <= SUSPECT_PART_MAX {
+    if window.is_partial || part(lost + late, due) <= SUSPECT_PART_MAX {
         return Vec::new();
     }
     let percent = |count| part(count, due) * 100.0;
@@ -84,11 +83,9 @@ pub(super) fn edge_part(energy: &Energy) -> Option<f64> {
     Some(edges / energy.joules.get().abs())
 }
 
-fn gaps(window: &Seen, samples: &ChannelSamples) -> Option<InvalidReason> {
-    let own = window.window;
-    let touching = samples.gaps.iter().filter(|gap| gap.start() < own.end() && own.start() < gap.end()).count();
-    (touching > 0)
-        .then(|| reason("samples_missing", format!("{touching} batches of the {} window never arrived", window.phase)))
+fn gaps(window: &Seen) -> Option<InvalidReason> {
+    let (phase, count) = (window.phase, window.gap_count);
+    (count > 0).then(|| reason("samples_missing", format!("{count} batches of the {phase} window never arrived")))
 }
 
 fn idle_drift(windows: &[Measured]) -> Option<InvalidReason> {
