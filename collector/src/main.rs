@@ -34,6 +34,8 @@ enum Command {
     Export(Asking<command::export::Arguments>),
     /// Train a TorchScript module as a job file says; needs the program `torch-train` beside this one
     Train(command::train::Arguments),
+    /// List what the jobs of a run made, or save it as files
+    Artifacts(Asking<command::artifacts::Arguments>),
     /// Stop a run
     Cancel(Asking<command::cancel::Arguments>),
     /// List, fetch and check data sets
@@ -80,6 +82,9 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             command::export::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
         Command::Train(arguments) => command::train::run(&arguments),
+        Command::Artifacts(asking) => {
+            command::artifacts::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
         Command::Cancel(asking) => {
             command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }

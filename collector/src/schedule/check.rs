@@ -104,7 +104,9 @@ impl Check<'_> {
         let name = &treatment.name;
         let wanted = match &treatment.workload {
             Some(Workload::Inference(inference)) => {
-                vec![("model", inference.model.as_ref()), ("input set", inference.inputs.as_ref())]
+                let model = ("model", inference.model.as_ref());
+                let is_put = inference.model_from.is_none();
+                is_put.then_some(model).into_iter().chain([("input set", inference.inputs.as_ref())]).collect()
             }
             Some(Workload::Replay(replay)) => vec![("recording", replay.trace.as_ref())],
             Some(Workload::Job(_)) => vec![],
