@@ -42,28 +42,40 @@
 mod build;
 mod comparable;
 mod csv;
+mod details;
 mod input;
+mod job;
 mod json;
 mod latency;
 mod markdown;
+mod quality;
+mod relations;
 mod row;
 mod scale;
+mod study;
 pub mod table;
 mod tables;
 mod terminal;
 mod text;
 mod utc;
+mod warnings;
 mod words;
 
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod study_fixture;
+#[cfg(test)]
 mod tests;
 
-pub use input::{Run, RunReport, TreatmentFacts, Workload};
+pub use input::{Carbon, Run, RunReport, TreatmentFacts, Workload};
+pub use job::{JobFigures, PhaseFigures};
 pub use latency::Latency;
+pub use relations::{BreakEven, Relation};
+pub use study::{Answer, Comparison, Study};
 pub use table::Report;
 use tinywatt_proto::v1::ReportFormat;
+pub use warnings::Warning;
 
 /// Prints the report of a run; an unspecified format means the terminal.
 pub fn render(run: &RunReport, format: ReportFormat) -> String {

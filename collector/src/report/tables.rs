@@ -1,6 +1,7 @@
 //! The tables that people read: which columns they have, and in which unit. The same for terminal and Markdown.
 
 use super::scale::Prefix;
+use super::study;
 use super::table::{Energy, InvalidAttempt, JoulesOverReplicates, Recording, Report, Row};
 use super::text::{ABSENT, Scale, Table, TextTable};
 use super::utc::{duration_text, utc_text};
@@ -42,6 +43,20 @@ pub(super) fn header_facts(report: &Report) -> Vec<(&'static str, String)> {
 
 /// All tables of a report that have a row.
 pub(super) fn tables(report: &Report) -> Vec<TextTable> {
+    let mut tables = match &report.study {
+        Some(study) => study::tables(report, study),
+        None => without_jobs(report),
+    };
+    tables.push(evidence(report));
+    tables.extend(report.recordings.iter().map(recording));
+    tables.push(invalid(report));
+    tables.push(remarks(report));
+    tables.retain(|table| !table.rows.is_empty());
+    tables
+}
+
+/// The tables of a run that trains nothing: treatments beside each other.
+fn without_jobs(report: &Report) -> Vec<TextTable> {
     let mut tables = vec![quality(report), speed(report)];
     // A table for each kind, so that no column holds two.
     let mut kinds: Vec<_> = report.rows.iter().filter_map(|row| row.kind).collect();
@@ -55,11 +70,6 @@ pub(super) fn tables(report: &Report) -> Vec<TextTable> {
             .collect();
         tables.push(energy(&format!("Energy per inference, {}", kind_word(kind)), &rows));
     }
-    tables.push(evidence(report));
-    tables.extend(report.recordings.iter().map(recording));
-    tables.push(invalid(report));
-    tables.push(remarks(report));
-    tables.retain(|table| !table.rows.is_empty());
     tables
 }
 
@@ -237,12 +247,23 @@ fn alike(attempts: &[InvalidAttempt]) -> Vec<Vec<&InvalidAttempt>> {
 }
 
 fn remarks(report: &Report) -> TextTable {
-    let rows: Vec<_> = report.rows.iter().filter(|row| !row.notes.is_empty()).collect();
+    // Rows of one node and kind with the same remarks, together; each group where its first row stood.
+    let mut groups: Vec<Vec<&Row>> = Vec::new();
+    for row in report.rows.iter().filter(|row| !row.notes.is_empty()) {
+        let is_alike = |group: &&mut Vec<&Row>| {
+            (&group[0].node, group[0].kind, &group[0].notes) == (&row.node, row.kind, &row.notes)
+        };
+        match groups.iter_mut().find(is_alike) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
+        }
+    }
+    let treatments = |group: &Vec<&Row>| group.iter().map(|row| row.treatment.as_str()).collect::<Vec<_>>().join(", ");
     let mut table = Table::new("Remarks");
-    table.words("treatment", rows.iter().map(|row| row.treatment.clone()));
-    table.words("node", rows.iter().map(|row| row.node.clone()));
-    table.words("kind", rows.iter().map(|row| kind_cell(row)));
-    table.words("remark", rows.iter().map(|row| row.notes.join("; ")));
+    table.words("treatment", groups.iter().map(treatments));
+    table.words("node", groups.iter().map(|group| group[0].node.clone()));
+    table.words("kind", groups.iter().map(|group| kind_cell(group[0])));
+    table.words("remark", groups.iter().map(|group| group[0].notes.join("; ")));
     table.finish()
 }
 

@@ -1,4 +1,4 @@
-//! The report for a terminal of 120 columns.
+//! The report for a terminal of 100 columns.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use super::tables::{header_facts, score, tables};
 use super::text::{Align, Column, TextTable};
 
 /// Columns of a terminal that every line fits in.
-const WIDTH: u16 = 120;
+const WIDTH: u16 = 100;
 
 /// What a column of words may be narrowed to.
 const WORD_WIDTH_MIN: u16 = 8;
@@ -28,8 +28,20 @@ pub(super) fn render(report: &Report) -> String {
     for banner in &report.banners {
         text += &format!("\n{}\n", wrapped(&format!("!! {banner}"), "   "));
     }
+    for warning in &report.warnings {
+        text += &format!("\n{}\n", wrapped(&format!("! Warning: {}", plain(&warning.message)), "  "));
+    }
+    for answer in report.study.iter().flat_map(|study| &study.answers) {
+        text += &format!("\n{} {}\n", answer.question, answer.text);
+        for sentence in &answer.sentences {
+            text += &format!("{}\n", wrapped(&format!("* {}", plain(sentence)), "  "));
+        }
+    }
     for table in tables(report) {
         text += &format!("\n{}\n{}\n", plain(&table.title), drawn(&table));
+        for note in &table.notes {
+            text += &format!("{}\n", wrapped(&plain(note), ""));
+        }
     }
     if !report.recordings.is_empty() {
         text += "\nScores of the recordings\n";

@@ -1,0 +1,309 @@
+//! The three questions answered in sentences: each says what the numbers carry, and where they carry nothing.
+
+use serde::Serialize;
+
+use super::super::relations::{POINTS_LOST_MAX, Relation};
+use super::super::scale::Prefix;
+use super::super::table::Row;
+use super::compare::{Comparison, joules};
+use super::label;
+use crate::result::Kind;
+
+/// A question and what the run says to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// "RQ1", "RQ2" or "RQ3".
+    pub question: &'static str,
+    /// The question.
+    pub text: &'static str,
+    /// The answer, sentence by sentence.
+    pub sentences: Vec<String>,
+}
+
+/// Answers the three questions.
+pub(super) fn answers(rows: &[Row], relations: &[Relation], comparisons: &[Comparison]) -> Vec<Answer> {
+    let of = |question: &str| -> Vec<&Comparison> {
+        comparisons.iter().filter(|comparison| comparison.question == question).collect()
+    };
+    let mut training: Vec<String> = of("RQ1").into_iter().map(by_energy).collect();
+    if training.is_empty() {
+        training
+            .push("Nothing to compare: no model was trained in two frameworks with an energy for a phase.".to_owned());
+    }
+    let mut quality: Vec<String> = of("RQ2").into_iter().map(by_accuracy).collect();
+    if quality.is_empty() {
+        quality.push("Nothing to compare: no model was trained in two frameworks and evaluated by both.".to_owned());
+    }
+    vec![
+        Answer { question: "RQ1", text: "What do training and evaluation cost?", sentences: training },
+        Answer { question: "RQ2", text: "How good is each model?", sentences: quality },
+        Answer {
+            question: "RQ3",
+            text: "Which optimisation is best?",
+            sentences: techniques(rows, relations, &of("RQ3")),
+        },
+    ]
+}
+
+/// Says of figures that were not measured what they are.
+fn caveat(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(Kind::Simulated) => "By simulated figures, which say nothing of any hardware: ",
+        Some(Kind::Estimated) => "By estimated figures, which nobody measured: ",
+        Some(Kind::MeasuredElsewhere) => "By figures measured elsewhere: ",
+        Some(Kind::Measured) | None => "",
+    }
+}
+
+fn by_energy(comparison: &Comparison) -> String {
+    let Comparison { quantity, name, reference_name, node, .. } = comparison;
+    let caveat = caveat(comparison.kind);
+    if let Some(why) = &comparison.not_comparable {
+        return format!("{quantity}: {name} and {reference_name} are not compared: {why}.");
+    }
+    let Some(difference) = comparison.difference else {
+        return format!("{caveat}{quantity} of {name} and {reference_name} on {node}: no figure to compare.");
+    };
+    let direction = if difference < 0.0 { "less" } else { "more" };
+    match (comparison.is_shown(), comparison.interval95_half_width) {
+        (true, Some(half_width)) => {
+            let (low, high) = ordered(difference, half_width);
+            format!(
+                "{caveat}{name} took {} % (95 %: {} to {} %) {direction} {quantity} than {reference_name} on {node} ({}).",
+                figure(difference.abs()),
+                figure(low),
+                figure(high),
+                test(comparison)
+            )
+        }
+        (_, half_width) => format!(
+            "{caveat}no difference shown in the {quantity} between {name} and {reference_name} on {node} ({}{}).",
+            signed(difference, " %"),
+            untold(comparison, half_width, "%")
+        ),
+    }
+}
+
+fn by_accuracy(comparison: &Comparison) -> String {
+    let Comparison { name, reference_name, .. } = comparison;
+    let Some(difference) = comparison.difference else {
+        return format!("Accuracy of {name} and {reference_name}: no figure to compare.");
+    };
+    let direction = if difference < 0.0 { "below" } else { "above" };
+    match (comparison.is_shown(), comparison.interval95_half_width) {
+        (true, Some(half_width)) => {
+            let (low, high) = ordered(difference, half_width);
+            format!(
+                "The accuracy of {name} is {} points (95 %: {} to {}) {direction} that of {reference_name} ({}).",
+                figure(difference.abs()),
+                figure(low),
+                figure(high),
+                test(comparison)
+            )
+        }
+        (_, half_width) => format!(
+            "No difference shown in the accuracy between {name} and {reference_name} ({}{}).",
+            signed(difference, " points"),
+            untold(comparison, half_width, "points")
+        ),
+    }
+}
+
+/// Edges of an interval around the size of a difference.
+fn ordered(difference: f64, half_width: f64) -> (f64, f64) {
+    (difference.abs() - half_width, difference.abs() + half_width)
+}
+
+/// The test behind a sentence.
+fn test(comparison: &Comparison) -> String {
+    let p = comparison.p_holm.map_or_else(String::new, p_text);
+    let g = comparison.hedges_g.map_or_else(String::new, |g| format!(", g = {g:.1}"));
+    format!("Welch, {p} after Holm over {}{g}", tests(comparison.test_count))
+}
+
+fn tests(count: usize) -> String {
+    if count == 1 { "1 comparison".to_owned() } else { format!("{count} comparisons") }
+}
+
+/// Why nothing is shown, and what could not have been.
+fn untold(comparison: &Comparison, half_width: Option<f64>, unit: &str) -> String {
+    let count = comparison.replicate_count;
+    match half_width {
+        Some(half_width) => format!(
+            "; {}; with {count} replicates a difference below {} {unit} could not have been seen",
+            test(comparison),
+            figure(half_width)
+        ),
+        None if count < 2 => "; a single replicate, so no test".to_owned(),
+        None => "; no scatter between the replicates, so no test".to_owned(),
+    }
+}
+
+fn p_text(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
+}
+
+/// A figure of two digits or more.
+fn figure(figure: f64) -> String {
+    if figure.abs() < 9.95 { format!("{figure:.1}") } else { format!("{figure:.0}") }
+}
+
+fn signed(difference: f64, unit: &str) -> String {
+    let sign = if difference < 0.0 { "−" } else { "+" };
+    format!("{sign}{}{unit}", figure(difference.abs()))
+}
+
+fn techniques(rows: &[Row], relations: &[Relation], comparisons: &[&Comparison]) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let mut places: Vec<(&str, Kind)> = Vec::new();
+    for relation in relations {
+        if !places.contains(&(relation.node.as_str(), relation.kind)) {
+            places.push((relation.node.as_str(), relation.kind));
+        }
+    }
+    for (node, kind) in places {
+        let here: Vec<(&Relation, &Row)> = relations
+            .iter()
+            .filter(|relation| relation.node == node && relation.kind == kind)
+            .filter_map(|relation| {
+                let is_row =
+                    |row: &&Row| row.treatment == relation.treatment && row.node == node && row.kind == Some(kind);
+                Some((relation, rows.iter().find(is_row)?))
+            })
+            .collect();
+        sentences.extend(best(&here, rows, node, kind));
+        sentences.extend(gains(&here, comparisons, node, kind));
+        sentences.extend(front(&here, rows, node));
+        sentences.extend(left_out(&here, rows, node));
+    }
+    if sentences.is_empty() {
+        sentences.push("No model has a valid trial on a node yet.".to_owned());
+    }
+    sentences
+}
+
+/// The model with the fewest joules among those that keep their parent's accuracy.
+fn best(here: &[(&Relation, &Row)], rows: &[Row], node: &str, kind: Kind) -> Option<String> {
+    let keeps = |relation: &Relation| {
+        !relation.is_suspect() && relation.accuracy_points_to_parent.is_none_or(|points| points >= -POINTS_LOST_MAX)
+    };
+    let candidates = || here.iter().filter(|(relation, row)| keeps(relation) && joules(row).is_some());
+    let (_, row) = candidates().min_by(|a, b| {
+        let of = |row: &Row| joules(row).map_or(f64::INFINITY, |joules| joules.joules_mean);
+        of(a.1).total_cmp(&of(b.1))
+    })?;
+    let energy = joules(row)?;
+    let accuracy = row.accuracy().map_or_else(String::new, |accuracy| format!(", accuracy {accuracy:.4}"));
+    let count = candidates().count();
+    Some(format!(
+        "{}on {node}, of {count} models within {POINTS_LOST_MAX:.0} points of their float32 parent, {} has the least mean \
+         energy per inference: {}{accuracy}.",
+        caveat(Some(kind)),
+        label(row, rows),
+        joules_text(energy.joules_mean, energy.joules_interval95_half_width),
+    ))
+}
+
+fn joules_text(joules: f64, half_width: Option<f64>) -> String {
+    let prefix = Prefix::for_column([joules]);
+    let decimals = prefix.decimals([joules], 4, 4);
+    let doubt = half_width.map_or_else(String::new, |half_width| format!(" ± {}", prefix.text(half_width, decimals)));
+    format!("{}{doubt} {}J", prefix.text(joules, decimals), prefix.symbol)
+}
+
+/// Every technique against its parent, for each framework in one sentence.
+fn gains(here: &[(&Relation, &Row)], comparisons: &[&Comparison], node: &str, kind: Kind) -> Vec<String> {
+    let mut references: Vec<&str> = Vec::new();
+    let of_place: Vec<&Comparison> = comparisons
+        .iter()
+        .copied()
+        .filter(|comparison| comparison.node == node && comparison.kind == Some(kind))
+        .filter(|comparison| here.iter().any(|(relation, _)| relation.treatment == comparison.treatment))
+        .collect();
+    for comparison in &of_place {
+        if !references.contains(&comparison.reference_name.as_str()) {
+            references.push(&comparison.reference_name);
+        }
+    }
+    let of_reference = |reference: &str| -> Vec<&Comparison> {
+        of_place.iter().copied().filter(|found| found.reference_name == reference).collect()
+    };
+    references.iter().map(|reference| gain(reference, &of_reference(reference), node, kind)).collect()
+}
+
+fn gain(reference: &str, compared: &[&Comparison], node: &str, kind: Kind) -> String {
+    let (mut less, mut more, mut unshown, mut untested, mut apart) = (vec![], vec![], vec![], vec![], vec![]);
+    for comparison in compared {
+        let name = short(&comparison.name, reference);
+        match (comparison.difference, comparison.interval95_half_width, &comparison.not_comparable) {
+            (_, _, Some(why)) => apart.push(format!("{name} ({why})")),
+            (Some(difference), Some(half_width), None) if comparison.is_shown() => {
+                let (low, high) = (difference - half_width, difference + half_width);
+                let p = comparison.p_holm.map_or_else(String::new, p_text);
+                let g = comparison.hedges_g.map_or_else(String::new, |g| format!(", g = {g:.1}"));
+                let text = format!(
+                    "{name} {} (95 %: {} to {}, {p}{g})",
+                    signed(difference, " %"),
+                    signed(low, ""),
+                    signed(high, " %")
+                );
+                if difference < 0.0 { less.push(text) } else { more.push(text) }
+            }
+            (Some(difference), Some(half_width), None) => unshown.push(format!(
+                "{name} ({}, {}; below {} % could not have been seen)",
+                signed(difference, " %"),
+                comparison.p_holm.map_or_else(String::new, p_text),
+                figure(half_width)
+            )),
+            (Some(difference), None, None) => untested.push(format!("{name} ({})", signed(difference, " %"))),
+            (None, ..) => {}
+        }
+    }
+    let count = compared.iter().map(|comparison| comparison.replicate_count).min().unwrap_or(0);
+    let replicates = if count == 1 { "1 replicate".to_owned() } else { format!("{count} replicates") };
+    let tests = tests(compared.first().map_or(0, |comparison| comparison.test_count));
+    let parts = [
+        ("less", less),
+        ("more", more),
+        ("no difference shown", unshown),
+        ("not tested", untested),
+        ("not compared", apart),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(_, list)| !list.is_empty())
+        .map(|(head, list)| format!("{head}: {}", list.join(", ")))
+        .collect();
+    format!(
+        "{}energy per inference against {reference} on {node} ({replicates}, Welch, Holm over {tests}): {}.",
+        caveat(Some(kind)),
+        parts.join("; ")
+    )
+}
+
+/// A name without the words that it shares with its reference.
+fn short<'a>(name: &'a str, reference: &str) -> &'a str {
+    let shared = reference.rsplit_once(' ').map_or("", |(shared, _)| shared);
+    name.strip_prefix(shared).map_or(name, str::trim_start)
+}
+
+fn front(here: &[(&Relation, &Row)], rows: &[Row], node: &str) -> Option<String> {
+    let mut on_front: Vec<&Row> =
+        here.iter().filter(|(relation, _)| relation.is_on_pareto_front).map(|(_, row)| *row).collect();
+    let accuracy = |row: &Row| row.accuracy().unwrap_or(0.0);
+    on_front.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)));
+    let names: Vec<String> = on_front.into_iter().map(|row| label(row, rows)).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "Pareto front of mean accuracy against mean energy per inference on {node}, the most accurate first: {}.",
+            names.join(", ")
+        )
+    })
+}
+
+fn left_out(here: &[(&Relation, &Row)], rows: &[Row], node: &str) -> Option<String> {
+    let names: Vec<String> =
+        here.iter().filter(|(relation, _)| relation.is_suspect()).map(|(_, row)| label(row, rows)).collect();
+    (!names.is_empty())
+        .then(|| format!("Left out on {node}, as their pipeline is suspect (see the warnings): {}.", names.join(", ")))
+}

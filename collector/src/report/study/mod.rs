@@ -1,0 +1,52 @@
+//! The three questions of a run that trains, optimises and evaluates: what it costs, how good it is, what is best.
+//!
+//! Rows hold the figures; here stands what they say about each other, and the answers in sentences.
+
+mod answers;
+mod compare;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use answers::Answer;
+pub use compare::Comparison;
+use serde::Serialize;
+pub(super) use tables::tables;
+
+use super::relations::Relation;
+use super::table::Row;
+
+/// The three questions of a run, with what answers them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Study {
+    /// The questions with their answers.
+    pub answers: Vec<Answer>,
+    /// Each model beside its float32 parent and all others.
+    pub relations: Vec<Relation>,
+    /// Every test behind an answer.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// Answers the three questions; `None` for a run without jobs.
+pub(super) fn study(rows: &[Row], relations: Vec<Relation>) -> Option<Study> {
+    if !rows.iter().any(Row::is_job) {
+        return None;
+    }
+    let comparisons = compare::comparisons(rows, &relations);
+    Some(Study { answers: answers::answers(rows, &relations, &comparisons), relations, comparisons })
+}
+
+/// What people call a model: its family where there are several, its framework, its technique.
+pub(super) fn label(row: &Row, rows: &[Row]) -> String {
+    let family = row.family.as_deref().filter(|_| has_families(rows));
+    let parts: Vec<&str> = family.into_iter().chain(row.framework.as_deref()).chain(row.technique.as_deref()).collect();
+    // Two training entries may differ in nothing that these words say: a model from a file says none of them.
+    if row.family.is_none() || parts.is_empty() { row.treatment.clone() } else { parts.join(" ") }
+}
+
+/// Whether there is more than one family to tell apart.
+pub(super) fn has_families(rows: &[Row]) -> bool {
+    let mut families = rows.iter().filter_map(|row| row.family.as_deref());
+    let first = families.next();
+    families.any(|family| Some(family) != first)
+}

@@ -1,0 +1,431 @@
+//! The study's tables, in its columns: what training costs, how good the models are, which optimisation is best.
+
+use super::super::input::Carbon;
+use super::super::job::{PhaseFigures, WHOLE_JOB};
+use super::super::relations::{BreakEven, FLOAT32, Relation};
+use super::super::scale::Prefix;
+use super::super::table::{Figure, INFERENCE, JoulesOverReplicates, Quality, Report, Row};
+use super::super::text::{ABSENT, Scale, Table, TextTable};
+use super::super::words::kind_word;
+use super::{Comparison, Study, has_families};
+use crate::result::Kind;
+use crate::statistics::Scores;
+
+/// Significant digits of a column's smallest figure.
+const DIGITS: i32 = 4;
+
+/// Joules of a Wh.
+const JOULES_PER_WH: f64 = 3_600.0;
+
+/// What ± means in every table of the study.
+const PLUS_MINUS: &str = "± is the half width of the 95 % interval of the mean over n replicates";
+
+/// All tables of the three questions.
+pub(in crate::report) fn tables(report: &Report, study: &Study) -> Vec<TextTable> {
+    let mut tables = Vec::new();
+    for kind in kinds(report) {
+        let rows = |workloads: &[&str]| -> Vec<&Row> {
+            let is_asked = |row: &&Row| row.kind == Some(kind) && workloads.contains(&row.workload);
+            report.rows.iter().filter(is_asked).collect()
+        };
+        tables.push(training(report, &rows(&["train"]), kind));
+        tables.push(optimising(report, &rows(&["optimise", "build"]), kind));
+    }
+    tables.push(quality(report));
+    let models: Vec<&Row> = report.rows.iter().filter(|row| row.workload == INFERENCE).collect();
+    tables.push(techniques(report, study, &models));
+    tables.push(speed(report, &models));
+    for kind in kinds(report) {
+        let models: Vec<&Row> = models.iter().copied().filter(|row| row.kind == Some(kind)).collect();
+        tables.push(energy(report, &models, kind));
+        tables.push(worth(report, study, &models, kind));
+    }
+    tables
+}
+
+fn kinds(report: &Report) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = report.rows.iter().filter_map(|row| row.kind).collect();
+    kinds.dedup();
+    kinds
+}
+
+/// Title with what all rows share: data set, kind, and the node if there is one alone.
+fn title(what: &str, report: &Report, rows: &[&Row], kind: Option<Kind>) -> String {
+    let dataset = &report.header.dataset;
+    let on = if dataset.is_empty() { String::new() } else { format!(", {dataset}") };
+    let kind = kind.map_or_else(String::new, |kind| format!(", {}", kind_word(kind)));
+    let node = only_node(rows).map_or_else(String::new, |node| format!(" on {node}"));
+    format!("{what}{on}{kind}{node}")
+}
+
+fn only_node<'a>(rows: &[&'a Row]) -> Option<&'a str> {
+    let first = rows.first()?;
+    rows.iter().all(|row| row.node == first.node).then_some(first.node.as_str())
+}
+
+/// Columns that say which model a row is about: no more of them than tell rows apart.
+fn lead(table: &mut Table, report: &Report, rows: &[&Row], with_technique: bool) {
+    let or_absent = |text: &Option<String>| text.clone().unwrap_or_else(|| ABSENT.to_owned());
+    if has_families(&report.rows) {
+        table.words("model", rows.iter().map(|row| or_absent(&row.family)));
+    }
+    table.words("framework", rows.iter().map(|row| or_absent(&row.framework)));
+    if with_technique {
+        let technique = |row: &&Row| row.technique.clone().unwrap_or_else(|| row.treatment.clone());
+        table.words("technique", rows.iter().map(technique));
+    }
+    if only_node(rows).is_none() {
+        table.words("node", rows.iter().map(|row| row.node.clone()));
+    }
+}
+
+// === costs ===
+
+fn training(report: &Report, rows: &[&Row], kind: Kind) -> TextTable {
+    let lines: Vec<(&Row, &PhaseFigures)> = rows
+        .iter()
+        .filter_map(|row| Some((*row, row.job.as_ref()?)))
+        .flat_map(|(row, job)| job.phases.iter().map(move |phase| (row, phase)))
+        .collect();
+    let rows: Vec<&Row> = lines.iter().map(|(row, _)| *row).collect();
+    let phases: Vec<&PhaseFigures> = lines.iter().map(|(_, phase)| *phase).collect();
+    let mut table = Table::new(&title("RQ1 What training and evaluation cost", report, &rows, Some(kind)));
+    lead(&mut table, report, &rows, false);
+    table.words("phase", phases.iter().map(|phase| phase.phase.clone()));
+    costs(&mut table, report, &phases);
+    table.note(format!(
+        "{PLUS_MINUS}; k=2 how far the sensor may be off. \"{WHOLE_JOB}\" includes starting, loading and saving."
+    ));
+    refusals(&mut table, &lines);
+    carbon_note(&mut table, report.header.carbon.as_ref());
+    table.finish()
+}
+
+fn optimising(report: &Report, rows: &[&Row], kind: Kind) -> TextTable {
+    let lines: Vec<(&Row, &PhaseFigures)> =
+        rows.iter().filter_map(|row| Some((*row, row.job.as_ref()?.phases.last()?))).collect();
+    let rows: Vec<&Row> = lines.iter().map(|(row, _)| *row).collect();
+    let phases: Vec<&PhaseFigures> = lines.iter().map(|(_, phase)| *phase).collect();
+    let mut table = Table::new(&title("RQ1 What optimising costs, whole jobs", report, &rows, Some(kind)));
+    lead(&mut table, report, &rows, true);
+    costs(&mut table, report, &phases);
+    carbon_note(&mut table, report.header.carbon.as_ref());
+    table.finish()
+}
+
+fn costs(table: &mut Table, report: &Report, phases: &[&PhaseFigures]) {
+    let seconds = phases.iter().map(|phase| &phase.duration_seconds);
+    let scale = spread_scale(Prefix::NONE, seconds.clone().map(|figure| figure.mean));
+    table.figures(scale.head("duration", "s"), seconds.map(|figure| plus_minus(&scale, Some(figure))));
+    let joules: Vec<Option<&JoulesOverReplicates>> = phases.iter().map(|phase| phase.energy_joules.as_ref()).collect();
+    let watt_hours = |joules: &JoulesOverReplicates| joules.joules_mean / JOULES_PER_WH;
+    let scale = largest_scale(joules.iter().filter_map(|joules| joules.map(watt_hours)));
+    let cell = |(phase, joules): (&&PhaseFigures, &Option<&JoulesOverReplicates>)| match joules {
+        None if phase.refusal_count > 0 => "refused".to_owned(),
+        joules => joules_cell(&scale, *joules, JOULES_PER_WH),
+    };
+    table.figures(scale.head("energy", "Wh"), phases.iter().zip(&joules).map(cell));
+    let doubt = |joules: &JoulesOverReplicates| Some(joules.joules_expanded_uncertainty? / JOULES_PER_WH);
+    table.figures(scale.head("k=2 ±", "Wh"), joules.iter().map(|joules| scale.cell(joules.and_then(doubt))));
+    let above: Vec<_> = phases.iter().map(|phase| phase.energy_joules_above_idle.as_ref()).collect();
+    let scale = largest_scale(above.iter().filter_map(|joules| joules.map(|joules| joules.joules_mean)));
+    table.figures(scale.head("above idle", "J"), above.iter().map(|joules| joules_cell(&scale, *joules, 1.0)));
+    if report.header.carbon.is_some() {
+        let scale = largest_scale(phases.iter().filter_map(|phase| phase.co2_grams));
+        table.figures(scale.head("CO2", "g"), phases.iter().map(|phase| scale.cell(phase.co2_grams)));
+    }
+    table.figures("n".to_owned(), phases.iter().map(|phase| phase.duration_seconds.by_replicate.len().to_string()));
+}
+
+fn refusals(table: &mut Table, lines: &[(&Row, &PhaseFigures)]) {
+    for (row, phase) in lines.iter().filter(|(_, phase)| phase.refusal_count > 0) {
+        let count = phase.duration_seconds.by_replicate.len();
+        table.note(format!(
+            "Refused: {} of {}, {} of {count} replicates: {}.",
+            phase.phase,
+            row.treatment,
+            phase.refusal_count,
+            phase.refusals.join("; ")
+        ));
+    }
+}
+
+/// Says once what every CO2 of a table rests on, or how a CO2 is had.
+fn carbon_note(table: &mut Table, carbon: Option<&Carbon>) {
+    table.note(match carbon {
+        Some(carbon) => format!(
+            "CO2: energy × {} g/kWh ({}) × PUE {}, the same for every figure.",
+            carbon.intensity_g_per_kwh, carbon.source, carbon.pue
+        ),
+        None => {
+            "No CO2: the experiment states no carbon intensity. A `[carbon]` table in it, such as `country = \"DE\"`, \
+                 gives the column."
+                .to_owned()
+        }
+    });
+}
+
+// === quality ===
+
+fn quality(report: &Report) -> TextTable {
+    let is_asked = |row: &&Row| {
+        row.quality.is_some()
+            && (row.workload == "train" || row.workload == INFERENCE && row.technique.as_deref() == Some(FLOAT32))
+    };
+    let rows: Vec<&Row> = report.rows.iter().filter(is_asked).collect();
+    let mut table = Table::new(&title("RQ2 How good each trained model is", report, &[], None));
+    if has_families(&report.rows) {
+        table.words("model", rows.iter().map(|row| row.family.clone().unwrap_or_default()));
+    }
+    table.words("framework", rows.iter().map(|row| row.framework.clone().unwrap_or_else(|| row.treatment.clone())));
+    let place = |row: &&Row| if row.is_job() { format!("{} (trainer)", row.node) } else { row.node.clone() };
+    table.words("evaluated on", rows.iter().map(place));
+    scores(&mut table, &rows);
+    sizes(&mut table, &rows);
+    let checkpoints = |row: &Row| count(row.job.as_ref().and_then(|job| job.checkpoint_file_bytes));
+    let scale = own_scale(rows.iter().filter_map(|row| checkpoints(row)));
+    table.figures(scale.head("check-\npoint", "B"), rows.iter().map(|row| scale.cell(checkpoints(row))));
+    counts(&mut table, "para-\nmeters", &rows, |row| row.parameter_count);
+    counts(&mut table, "\nMACs", &rows, |row| row.mac_count);
+    replicate_counts(&mut table, &rows);
+    table.note(format!(
+        "{PLUS_MINUS}, each of which trained a model of its own. Precision, recall and F1 are macro means. Size: the \
+         deployable file; checkpoint: what the framework saves to go on training, with its optimiser's state."
+    ));
+    table.finish()
+}
+
+fn techniques(report: &Report, study: &Study, rows: &[&Row]) -> TextTable {
+    let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.quality.is_some()).collect();
+    let mut table = Table::new(&title("RQ3 Quality and size of each technique", report, &rows, None));
+    lead(&mut table, report, &rows, true);
+    scores(&mut table, &rows);
+    let points = |row: &&Row| {
+        let relation = relation(study, row);
+        match relation.and_then(|relation| relation.accuracy_points_to_parent) {
+            Some(points) => {
+                let doubt = if relation.is_some_and(Relation::is_suspect) { "!! " } else { "" };
+                format!("{doubt}{points:+.2}")
+            }
+            None => ABSENT.to_owned(),
+        }
+    };
+    table.figures("points to\nfloat32".to_owned(), rows.iter().map(points));
+    sizes(&mut table, &rows);
+    replicate_counts(&mut table, &rows);
+    table.note(format!(
+        "{PLUS_MINUS}. Points to float32: accuracy less that of the float32 model of the same replicate, in hundredths; \
+         !! marks a suspect pipeline."
+    ));
+    table.finish()
+}
+
+fn scores(table: &mut Table, rows: &[&Row]) {
+    let qualities: Vec<Option<&Quality>> = rows.iter().map(|row| row.quality.as_ref()).collect();
+    let accuracy = |quality: &Option<&Quality>| match quality {
+        Some(Quality { scores, interval95_half_widths: Some(half_widths), .. }) => {
+            format!("{:.4} ± {:.4}", scores.accuracy, half_widths.accuracy)
+        }
+        Some(quality) => format!("{:.4}", quality.scores.accuracy),
+        None => ABSENT.to_owned(),
+    };
+    table.figures("accuracy".to_owned(), qualities.iter().map(accuracy));
+    let mut score = |head: &str, score: fn(&Scores) -> f64| {
+        let cell = |quality: &Option<&Quality>| {
+            quality.map_or_else(|| ABSENT.to_owned(), |quality| format!("{:.4}", score(&quality.scores)))
+        };
+        table.figures(head.to_owned(), qualities.iter().map(cell));
+    };
+    score("preci-\nsion", |scores| scores.precision_macro);
+    score("recall", |scores| scores.recall_macro);
+    score("F1", |scores| scores.f1_macro);
+}
+
+fn sizes(table: &mut Table, rows: &[&Row]) {
+    let scale = own_scale(rows.iter().filter_map(|row| count(row.model_file_bytes)));
+    table.figures(scale.head("size", "B"), rows.iter().map(|row| scale.cell(count(row.model_file_bytes))));
+}
+
+fn counts(table: &mut Table, head: &str, rows: &[&Row], of: fn(&Row) -> Option<u64>) {
+    let scale = own_scale(rows.iter().filter_map(|row| count(of(row))));
+    table.figures(scale.head(head, ""), rows.iter().map(|row| scale.cell(count(of(row)))));
+}
+
+fn replicate_counts(table: &mut Table, rows: &[&Row]) {
+    table.figures("n".to_owned(), rows.iter().map(|row| row.counts.replicate_count_valid.to_string()));
+}
+
+// === speed and energy ===
+
+fn speed(report: &Report, rows: &[&Row]) -> TextTable {
+    let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.latency.is_some() || row.memory.is_some()).collect();
+    let mut table = Table::new(&title("RQ3 Latency, work and memory of each technique", report, &rows, None));
+    lead(&mut table, report, &rows, true);
+    table.words("runtime", rows.iter().map(|row| row.runtimes.join(", ")));
+    table.figures(
+        "threads".to_owned(),
+        rows.iter().map(|row| row.thread_count.map_or_else(|| ABSENT.to_owned(), |count| count.to_string())),
+    );
+    let scale = own_scale(rows.iter().filter_map(|row| Some(row.latency?.seconds_p50)));
+    let mut percentile = |head: &str, seconds: fn(&Row) -> Option<f64>| {
+        table.figures(scale.head(head, "s"), rows.iter().map(|row| scale.cell(seconds(row))));
+    };
+    percentile("latency\np50", |row| Some(row.latency?.seconds_p50));
+    percentile("p95", |row| Some(row.latency?.seconds_p95));
+    percentile("p99", |row| Some(row.latency?.seconds_p99));
+    counts(&mut table, "\nMACs", &rows, |row| row.mac_count);
+    let memory = |row: &Row| count(row.memory.map(|memory| memory.bytes_peak));
+    let scale = own_scale(rows.iter().filter_map(|row| memory(row)));
+    table.figures(scale.head("peak\nmemory", "B"), rows.iter().map(|row| scale.cell(memory(row))));
+    table.finish()
+}
+
+fn energy(report: &Report, rows: &[&Row], kind: Kind) -> TextTable {
+    let mut table = Table::new(&title("RQ3 Energy per inference of each technique", report, rows, Some(kind)));
+    lead(&mut table, report, rows, true);
+    let total: Vec<_> = rows.iter().map(|row| Some(&row.energy.as_ref()?.per_inference)).collect();
+    let above: Vec<_> = rows.iter().map(|row| row.energy.as_ref()?.per_inference_above_idle.as_ref()).collect();
+    // One prefix for all joules of the table, and one number of digits: they are read against each other.
+    let prefix = Prefix::for_column(total.iter().filter_map(|joules| joules.map(|joules| joules.joules_mean)));
+    for (head, joules) in [("total", &total), ("above idle", &above)] {
+        let scale =
+            Scale::new(prefix, joules.iter().filter_map(|joules| joules.map(|joules| joules.joules_mean)), DIGITS);
+        table.figures(scale.head(head, "J"), joules.iter().map(|joules| joules_cell(&scale, *joules, 1.0)));
+        let doubt = |joules: &Option<&JoulesOverReplicates>| {
+            scale.cell(joules.and_then(|joules| joules.joules_expanded_uncertainty))
+        };
+        table.figures(scale.head("k=2 ±", "J"), joules.iter().map(doubt));
+    }
+    let correct = |row: &Row| row.energy.as_ref()?.joules_per_correct_inference;
+    let scale = Scale::new(prefix, rows.iter().filter_map(|row| correct(row)), DIGITS);
+    table.figures(scale.head("per correct", "J"), rows.iter().map(|row| scale.cell(correct(row))));
+    replicate_counts(&mut table, rows);
+    table.note(format!(
+        "{PLUS_MINUS}; k=2 how far the sensor may be off in all of them alike. Above idle: without what the device takes \
+         when it waits. Per correct: total divided by the accuracy."
+    ));
+    table.finish()
+}
+
+/// What decides: what a technique saves, whether that is shown, when it has paid for itself.
+fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable {
+    let mut table = Table::new(&title("RQ3 What each technique is worth", report, rows, Some(kind)));
+    lead(&mut table, report, rows, true);
+    let accuracy = |row: &&Row| row.accuracy().map_or_else(|| ABSENT.to_owned(), |accuracy| format!("{accuracy:.4}"));
+    table.figures("accuracy".to_owned(), rows.iter().map(accuracy));
+    let saved = |row: &&Row| match comparison(study, row) {
+        _ if relation(study, row).is_some_and(Relation::is_suspect) => "suspect".to_owned(),
+        Some(Comparison { difference: Some(difference), interval95_half_width: Some(half_width), .. }) => {
+            format!("{difference:+.1} ± {half_width:.1}")
+        }
+        Some(Comparison { difference: Some(difference), .. }) => format!("{difference:+.1}"),
+        Some(Comparison { not_comparable: Some(_), .. }) => "apart".to_owned(),
+        _ => ABSENT.to_owned(),
+    };
+    table.figures("energy to\nfloat32 (%)".to_owned(), rows.iter().map(saved));
+    let p = |row: &&Row| match comparison(study, row).and_then(|comparison| comparison.p_holm) {
+        Some(p) if p < 0.001 => "< 0.001".to_owned(),
+        Some(p) => format!("{p:.3}"),
+        None => ABSENT.to_owned(),
+    };
+    table.figures("p\n(Holm)".to_owned(), rows.iter().map(p));
+    let g = |row: &&Row| match comparison(study, row).and_then(|comparison| comparison.hedges_g) {
+        Some(g) => format!("{g:.1}"),
+        None => ABSENT.to_owned(),
+    };
+    table.figures("g".to_owned(), rows.iter().map(g));
+    let product = |row: &Row| row.energy.as_ref()?.joule_seconds_per_inference;
+    let scale = own_scale(rows.iter().filter_map(|row| product(row)));
+    table.figures(scale.head("energy×\ndelay", "Js"), rows.iter().map(|row| scale.cell(product(row))));
+    let break_even = |row: &&Row| {
+        let shown = comparison(study, row).is_some_and(Comparison::is_shown);
+        match relation(study, row).filter(|relation| !relation.is_suspect()).and_then(|relation| relation.break_even) {
+            Some(BreakEven::Inferences(count)) if shown => rounded(count),
+            Some(BreakEven::Inferences(count)) => format!("({})", rounded(count)),
+            Some(BreakEven::Never) => "never".to_owned(),
+            None => ABSENT.to_owned(),
+        }
+    };
+    table.figures("break-even\n(inferences)".to_owned(), rows.iter().map(break_even));
+    let front = |row: &&Row| match relation(study, row) {
+        Some(relation) if relation.is_on_pareto_front => "●".to_owned(),
+        _ => String::new(),
+    };
+    table.words("Pareto", rows.iter().map(front));
+    table.note(
+        "Energy to float32: mean energy per inference less that of the framework's float32 model, with the 95 % interval \
+         of that difference (Welch); p after Holm's correction over all rows of this question, below 0.05 a difference is \
+         shown; g: Hedges' effect size. Break-even: inferences that save what training and optimising took; in brackets \
+         where the saving is not shown. Pareto ●: no other row is at least as accurate for less energy."
+            .to_owned(),
+    );
+    table.finish()
+}
+
+fn relation<'a>(study: &'a Study, row: &Row) -> Option<&'a Relation> {
+    study.relations.iter().find(|relation| {
+        relation.treatment == row.treatment && relation.node == row.node && Some(relation.kind) == row.kind
+    })
+}
+
+fn comparison<'a>(study: &'a Study, row: &Row) -> Option<&'a Comparison> {
+    study.comparisons.iter().find(|comparison| {
+        comparison.question == "RQ3"
+            && comparison.treatment == row.treatment
+            && comparison.node == row.node
+            && comparison.kind == row.kind
+    })
+}
+
+// === cells ===
+
+/// "12.3 ± 0.4", or the mean alone when there is no interval.
+fn plus_minus(scale: &Scale, figure: Option<&Figure>) -> String {
+    let Some(figure) = figure else { return ABSENT.to_owned() };
+    with_doubt(scale, figure.mean, figure.interval95_half_width)
+}
+
+fn joules_cell(scale: &Scale, joules: Option<&JoulesOverReplicates>, divisor: f64) -> String {
+    let Some(joules) = joules else { return ABSENT.to_owned() };
+    with_doubt(
+        scale,
+        joules.joules_mean / divisor,
+        joules.joules_interval95_half_width.map(|half_width| half_width / divisor),
+    )
+}
+
+fn with_doubt(scale: &Scale, mean: f64, half_width: Option<f64>) -> String {
+    match half_width {
+        Some(half_width) => format!("{} ± {}", scale.cell(Some(mean)), scale.cell(Some(half_width))),
+        None => scale.cell(Some(mean)),
+    }
+}
+
+/// A count of inferences to three digits: more would claim to know the joules behind it well.
+fn rounded(count: f64) -> String {
+    let prefix = Prefix::for_column([count.max(1.0)]);
+    let symbol = match prefix.symbol {
+        "" => String::new(),
+        symbol => format!(" {symbol}"),
+    };
+    format!("{}{symbol}", prefix.text(count, prefix.decimals([count], 3, 2)))
+}
+
+fn own_scale(figures: impl Iterator<Item = f64> + Clone) -> Scale {
+    Scale::new(Prefix::for_column(figures.clone()), figures, DIGITS)
+}
+
+/// Scale of a column whose figures lie orders of magnitude apart: prefix of the largest one.
+fn largest_scale(figures: impl Iterator<Item = f64> + Clone) -> Scale {
+    let prefix = Prefix::for_column(figures.clone().max_by(|a, b| a.abs().total_cmp(&b.abs())));
+    spread_scale(prefix, figures)
+}
+
+fn spread_scale(prefix: Prefix, figures: impl Iterator<Item = f64>) -> Scale {
+    Scale::new(prefix, figures, 3)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown to four digits")]
+fn count(count: Option<u64>) -> Option<f64> {
+    count.map(|count| count as f64)
+}
