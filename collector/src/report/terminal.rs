@@ -12,7 +12,10 @@ use super::text::{Align, Column, TextTable};
 const WIDTH: u16 = 100;
 
 /// What a column of words may be narrowed to.
-const WORD_WIDTH_MIN: u16 = 8;
+const WORD_WIDTH_MIN: u16 = 10;
+
+/// What the first column, which names the row, has before the other words, if there is room.
+const NAME_WIDTH_MAX: usize = 36;
 
 /// What to do about a run whose trials had no attempts left.
 const INCOMPLETE: &str = "This run is incomplete: some trials were invalid at every attempt. Mend what \
@@ -76,9 +79,10 @@ fn drawn(table: &TextTable) -> String {
         let cells = row.iter().zip(&table.columns);
         drawing.add_row(cells.map(|(cell, column)| Cell::new(plain(cell)).set_alignment(alignment(column))));
     }
-    for (drawn, column) in drawing.column_iter_mut().zip(&table.columns) {
+    for (index, (drawn, column)) in drawing.column_iter_mut().zip(&table.columns).enumerate() {
         drawn.set_padding((0, 2));
         drawn.set_constraint(match column.align {
+            Align::Left if index == 0 => ColumnConstraint::LowerBoundary(Width::Fixed(name_width(table))),
             Align::Left => ColumnConstraint::LowerBoundary(Width::Fixed(WORD_WIDTH_MIN)),
             Align::Right => ColumnConstraint::ContentWidth,
         });
@@ -87,6 +91,26 @@ fn drawn(table: &TextTable) -> String {
     let width = text.iter().map(|line| line.chars().count()).max().unwrap_or(0);
     let (head, body) = text.split_at(lines.min(text.len()));
     format!("{}\n{}\n{}", head.join("\n"), "─".repeat(width), body.join("\n"))
+}
+
+/// Width of the first column, which is narrowed only when the others leave no room.
+fn name_width(table: &TextTable) -> u16 {
+    let widest = |index: usize| table.rows.iter().map(|row| row[index].chars().count()).max().unwrap_or(0);
+    let taken: usize = table
+        .columns
+        .iter()
+        .enumerate()
+        .skip(1)
+        .map(|(index, column)| match column.align {
+            Align::Left => usize::from(WORD_WIDTH_MIN),
+            Align::Right => {
+                2 + widest(index).max(column.head.lines().map(|line| line.chars().count()).max().unwrap_or(0))
+            }
+        })
+        .sum();
+    let room = usize::from(WIDTH).saturating_sub(taken);
+    let wanted = widest(0).min(NAME_WIDTH_MAX) + 2;
+    u16::try_from(wanted.min(room)).unwrap_or(WORD_WIDTH_MIN).max(WORD_WIDTH_MIN)
 }
 
 fn alignment(column: &Column) -> CellAlignment {

@@ -7,6 +7,7 @@ use std::path::Path;
 use tinywatt_proto::v1::{ReportFormat, RunState};
 
 use super::fixture::{mixed, model, simulated, trial, without_a_valid_trial};
+use super::study_fixture::study;
 use super::table::Row;
 use super::{RunReport, render, values};
 use crate::result::{Kind, TrialResult, Uncertain};
@@ -45,6 +46,11 @@ fn a_run_of_three_kinds_prints_as_before() {
 #[test]
 fn a_run_without_a_valid_trial_prints_as_before() {
     check_snapshots("no_valid_trial", &without_a_valid_trial());
+}
+
+#[test]
+fn a_study_prints_as_before() {
+    check_snapshots("study", &study());
 }
 
 #[track_caller]
@@ -252,7 +258,7 @@ fn every_line_for_a_terminal_fits_it() {
     for run in [simulated(), mixed(), without_a_valid_trial()] {
         let text = render(&run, ReportFormat::Terminal);
         for line in text.lines() {
-            assert!(line.chars().count() <= 120, "{} wide: {line}", line.chars().count());
+            assert!(line.chars().count() <= 100, "{} wide: {line}", line.chars().count());
         }
         assert!(!text.contains('\u{1b}'), "a name steered the terminal");
     }

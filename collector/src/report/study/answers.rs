@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::super::relations::{POINTS_LOST_MAX, Relation};
+use super::super::relations::{BreakEven, POINTS_LOST_MAX, Relation};
 use super::super::scale::Prefix;
 use super::super::table::Row;
 use super::compare::{Comparison, joules};
-use super::label;
+use super::{count_text, label};
 use crate::result::Kind;
 
 /// A question and what the run says to it.
@@ -34,15 +34,25 @@ pub(super) fn answers(rows: &[Row], relations: &[Relation], comparisons: &[Compa
     if quality.is_empty() {
         quality.push("Nothing to compare: no model was trained in two frameworks and evaluated by both.".to_owned());
     }
+    let of_techniques = techniques(rows, relations, &of("RQ3"));
     vec![
-        Answer { question: "RQ1", text: "What do training and evaluation cost?", sentences: training },
-        Answer { question: "RQ2", text: "How good is each model?", sentences: quality },
-        Answer {
-            question: "RQ3",
-            text: "Which optimisation is best?",
-            sentences: techniques(rows, relations, &of("RQ3")),
-        },
+        Answer { question: "RQ1", text: "What do training and evaluation cost?", sentences: capital(training) },
+        Answer { question: "RQ2", text: "How good is each model?", sentences: capital(quality) },
+        Answer { question: "RQ3", text: "Which optimisation is best?", sentences: capital(of_techniques) },
     ]
+}
+
+/// Sentences with a capital at their beginning, unless that is a name.
+fn capital(mut sentences: Vec<String>) -> Vec<String> {
+    for sentence in &mut sentences {
+        for word in ["of ", "no ", "less ", "more ", "not ", "energy "] {
+            if let Some(rest) = sentence.strip_prefix(word) {
+                *sentence = format!("{}{}{rest}", word[..1].to_uppercase(), &word[1..]);
+                break;
+            }
+        }
+    }
+    sentences
 }
 
 /// Says of figures that were not measured what they are.
@@ -59,27 +69,21 @@ fn by_energy(comparison: &Comparison) -> String {
     let Comparison { quantity, name, reference_name, node, .. } = comparison;
     let caveat = caveat(comparison.kind);
     if let Some(why) = &comparison.not_comparable {
-        return format!("{quantity}: {name} and {reference_name} are not compared: {why}.");
+        return format!("The {quantity} of {name} and {reference_name} is not compared: {why}.");
     }
     let Some(difference) = comparison.difference else {
-        return format!("{caveat}{quantity} of {name} and {reference_name} on {node}: no figure to compare.");
+        return format!("The {quantity} of {name} and {reference_name} on {node} has no figures to compare.");
     };
-    let direction = if difference < 0.0 { "less" } else { "more" };
     match (comparison.is_shown(), comparison.interval95_half_width) {
-        (true, Some(half_width)) => {
-            let (low, high) = ordered(difference, half_width);
-            format!(
-                "{caveat}{name} took {} % (95 %: {} to {} %) {direction} {quantity} than {reference_name} on {node} ({}).",
-                figure(difference.abs()),
-                figure(low),
-                figure(high),
-                test(comparison)
-            )
-        }
+        (true, Some(half_width)) => format!(
+            "{caveat}{name} took {} for the {} than {reference_name} on {node} ({}).",
+            sized(difference, half_width, "%", if difference < 0.0 { "less energy" } else { "more energy" }),
+            quantity.trim_start_matches("energy of "),
+            test(comparison)
+        ),
         (_, half_width) => format!(
-            "{caveat}no difference shown in the {quantity} between {name} and {reference_name} on {node} ({}{}).",
-            signed(difference, " %"),
-            untold(comparison, half_width, "%")
+            "{caveat}no difference shown in the {quantity} between {name} and {reference_name} on {node} ({}).",
+            unshown(comparison, difference, half_width, "%")
         ),
     }
 }
@@ -87,31 +91,27 @@ fn by_energy(comparison: &Comparison) -> String {
 fn by_accuracy(comparison: &Comparison) -> String {
     let Comparison { name, reference_name, .. } = comparison;
     let Some(difference) = comparison.difference else {
-        return format!("Accuracy of {name} and {reference_name}: no figure to compare.");
+        return format!("Accuracy of {name} and {reference_name}: no figures to compare.");
     };
-    let direction = if difference < 0.0 { "below" } else { "above" };
     match (comparison.is_shown(), comparison.interval95_half_width) {
-        (true, Some(half_width)) => {
-            let (low, high) = ordered(difference, half_width);
-            format!(
-                "The accuracy of {name} is {} points (95 %: {} to {}) {direction} that of {reference_name} ({}).",
-                figure(difference.abs()),
-                figure(low),
-                figure(high),
-                test(comparison)
-            )
-        }
+        (true, Some(half_width)) => format!(
+            "The accuracy of {name} is {} that of {reference_name} ({}).",
+            sized(difference, half_width, "points", if difference < 0.0 { "below" } else { "above" }),
+            test(comparison)
+        ),
         (_, half_width) => format!(
-            "No difference shown in the accuracy between {name} and {reference_name} ({}{}).",
-            signed(difference, " points"),
-            untold(comparison, half_width, "points")
+            "No difference shown in the accuracy between {name} and {reference_name} ({}).",
+            unshown(comparison, difference, half_width, "points")
         ),
     }
 }
 
-/// Edges of an interval around the size of a difference.
-fn ordered(difference: f64, half_width: f64) -> (f64, f64) {
-    (difference.abs() - half_width, difference.abs() + half_width)
+/// "11 % (95 %: 9 to 13 %) less energy": the size of a difference with its interval, in digits that this knows.
+fn sized(difference: f64, half_width: f64, unit: &str, direction: &str) -> String {
+    let decimals = decimals(half_width);
+    let size = difference.abs();
+    let (low, high) = (size - half_width, size + half_width);
+    format!("{size:.decimals$} {unit} (95 %: {low:.decimals$} to {high:.decimals$} {unit}) {direction}")
 }
 
 /// The test behind a sentence.
@@ -126,31 +126,47 @@ fn tests(count: usize) -> String {
 }
 
 /// Why nothing is shown, and what could not have been.
-fn untold(comparison: &Comparison, half_width: Option<f64>, unit: &str) -> String {
+fn unshown(comparison: &Comparison, difference: f64, half_width: Option<f64>, unit: &str) -> String {
     let count = comparison.replicate_count;
-    match half_width {
-        Some(half_width) => format!(
-            "; {}; with {count} replicates a difference below {} {unit} could not have been seen",
-            test(comparison),
-            figure(half_width)
-        ),
-        None if count < 2 => "; a single replicate, so no test".to_owned(),
-        None => "; no scatter between the replicates, so no test".to_owned(),
-    }
+    let Some(half_width) = half_width else {
+        let why = if count < 2 { "a single replicate" } else { "no scatter between the replicates" };
+        return format!("{} {unit}; {why}, so no test", signed(difference, 1));
+    };
+    let decimals = decimals(half_width);
+    format!(
+        "{} {unit}; {}; with {count} replicates a difference below {half_width:.decimals$} {unit} could not have been \
+         seen",
+        signed(difference, decimals),
+        test(comparison)
+    )
 }
 
 fn p_text(p: f64) -> String {
-    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
+    match p {
+        p if p < 0.001 => "p < 0.001".to_owned(),
+        p if p > 0.999 => "p = 1".to_owned(),
+        p => format!("p = {p:.3}"),
+    }
 }
 
-/// A figure of two digits or more.
-fn figure(figure: f64) -> String {
-    if figure.abs() < 9.95 { format!("{figure:.1}") } else { format!("{figure:.0}") }
+/// Decimals that an interval of this half width lets stand.
+fn decimals(half_width: f64) -> usize {
+    match half_width {
+        half_width if half_width < 0.1 => 2,
+        half_width if half_width < 1.0 => 1,
+        _ => 0,
+    }
 }
 
-fn signed(difference: f64, unit: &str) -> String {
-    let sign = if difference < 0.0 { "−" } else { "+" };
-    format!("{sign}{}{unit}", figure(difference.abs()))
+fn signed(difference: f64, decimals: usize) -> String {
+    let size = format!("{:.decimals$}", difference.abs());
+    let is_zero = size.bytes().all(|byte| byte == b'0' || byte == b'.');
+    let sign = match difference {
+        _ if is_zero => "",
+        difference if difference < 0.0 => "−",
+        _ => "+",
+    };
+    format!("{sign}{size}")
 }
 
 fn techniques(rows: &[Row], relations: &[Relation], comparisons: &[&Comparison]) -> Vec<String> {
@@ -171,9 +187,9 @@ fn techniques(rows: &[Row], relations: &[Relation], comparisons: &[&Comparison])
                 Some((relation, rows.iter().find(is_row)?))
             })
             .collect();
-        sentences.extend(best(&here, rows, node, kind));
+        sentences.extend(best(&here, rows, comparisons, node, kind));
         sentences.extend(gains(&here, comparisons, node, kind));
-        sentences.extend(front(&here, rows, node));
+        sentences.extend(front(&here, rows, node, kind));
         sentences.extend(left_out(&here, rows, node));
     }
     if sentences.is_empty() {
@@ -183,21 +199,37 @@ fn techniques(rows: &[Row], relations: &[Relation], comparisons: &[&Comparison])
 }
 
 /// The model with the fewest joules among those that keep their parent's accuracy.
-fn best(here: &[(&Relation, &Row)], rows: &[Row], node: &str, kind: Kind) -> Option<String> {
+fn best(
+    here: &[(&Relation, &Row)],
+    rows: &[Row],
+    comparisons: &[&Comparison],
+    node: &str,
+    kind: Kind,
+) -> Option<String> {
     let keeps = |relation: &Relation| {
         !relation.is_suspect() && relation.accuracy_points_to_parent.is_none_or(|points| points >= -POINTS_LOST_MAX)
     };
     let candidates = || here.iter().filter(|(relation, row)| keeps(relation) && joules(row).is_some());
-    let (_, row) = candidates().min_by(|a, b| {
+    let (relation, row) = candidates().min_by(|a, b| {
         let of = |row: &Row| joules(row).map_or(f64::INFINITY, |joules| joules.joules_mean);
         of(a.1).total_cmp(&of(b.1))
     })?;
     let energy = joules(row)?;
     let accuracy = row.accuracy().map_or_else(String::new, |accuracy| format!(", accuracy {accuracy:.4}"));
     let count = candidates().count();
+    let is_shown = comparisons
+        .iter()
+        .any(|comparison| comparison.treatment == row.treatment && comparison.node == node && comparison.is_shown());
+    let paid = match relation.break_even {
+        Some(BreakEven::Inferences(count)) if is_shown => format!(
+            "; what training and optimising took is saved after {} inferences, against float32",
+            count_text(count)
+        ),
+        _ => String::new(),
+    };
     Some(format!(
-        "{}on {node}, of {count} models within {POINTS_LOST_MAX:.0} points of their float32 parent, {} has the least mean \
-         energy per inference: {}{accuracy}.",
+        "{}of {count} models on {node} within {POINTS_LOST_MAX:.0} points of their float32 parent, {} has the least mean \
+         energy per inference: {}{accuracy}{paid}.",
         caveat(Some(kind)),
         label(row, rows),
         joules_text(energy.joules_mean, energy.joules_interval95_half_width),
@@ -228,57 +260,58 @@ fn gains(here: &[(&Relation, &Row)], comparisons: &[&Comparison], node: &str, ki
     let of_reference = |reference: &str| -> Vec<&Comparison> {
         of_place.iter().copied().filter(|found| found.reference_name == reference).collect()
     };
-    references.iter().map(|reference| gain(reference, &of_reference(reference), node, kind)).collect()
+    references.iter().flat_map(|reference| gain(reference, &of_reference(reference), node, kind)).collect()
 }
 
-fn gain(reference: &str, compared: &[&Comparison], node: &str, kind: Kind) -> String {
-    let (mut less, mut more, mut unshown, mut untested, mut apart) = (vec![], vec![], vec![], vec![], vec![]);
+fn gain(reference: &str, compared: &[&Comparison], node: &str, kind: Kind) -> Vec<String> {
+    let (mut less, mut more, mut equal, mut untested, mut apart) = (vec![], vec![], vec![], vec![], vec![]);
     for comparison in compared {
         let name = short(&comparison.name, reference);
+        let p = comparison.p_holm.map_or_else(String::new, p_text);
         match (comparison.difference, comparison.interval95_half_width, &comparison.not_comparable) {
             (_, _, Some(why)) => apart.push(format!("{name} ({why})")),
             (Some(difference), Some(half_width), None) if comparison.is_shown() => {
-                let (low, high) = (difference - half_width, difference + half_width);
-                let p = comparison.p_holm.map_or_else(String::new, p_text);
+                let digits = decimals(half_width);
                 let g = comparison.hedges_g.map_or_else(String::new, |g| format!(", g = {g:.1}"));
                 let text = format!(
-                    "{name} {} (95 %: {} to {}, {p}{g})",
-                    signed(difference, " %"),
-                    signed(low, ""),
-                    signed(high, " %")
+                    "{name} {} % (95 %: {} to {} %, {p}{g})",
+                    signed(difference, digits),
+                    signed(difference - half_width, digits),
+                    signed(difference + half_width, digits)
                 );
                 if difference < 0.0 { less.push(text) } else { more.push(text) }
             }
-            (Some(difference), Some(half_width), None) => unshown.push(format!(
-                "{name} ({}, {}; below {} % could not have been seen)",
-                signed(difference, " %"),
-                comparison.p_holm.map_or_else(String::new, p_text),
-                figure(half_width)
-            )),
-            (Some(difference), None, None) => untested.push(format!("{name} ({})", signed(difference, " %"))),
+            (Some(difference), Some(half_width), None) => {
+                let digits = decimals(half_width);
+                equal.push(format!(
+                    "{name} {} % ({p}; below {half_width:.digits$} % could not have been seen)",
+                    signed(difference, digits)
+                ));
+            }
+            (Some(difference), None, None) => untested.push(format!("{name} {} %", signed(difference, 1))),
             (None, ..) => {}
         }
     }
     let count = compared.iter().map(|comparison| comparison.replicate_count).min().unwrap_or(0);
-    let replicates = if count == 1 { "1 replicate".to_owned() } else { format!("{count} replicates") };
     let tests = tests(compared.first().map_or(0, |comparison| comparison.test_count));
-    let parts = [
-        ("less", less),
-        ("more", more),
-        ("no difference shown", unshown),
-        ("not tested", untested),
-        ("not compared", apart),
-    ];
-    let parts: Vec<String> = parts
-        .into_iter()
-        .filter(|(_, list)| !list.is_empty())
-        .map(|(head, list)| format!("{head}: {}", list.join(", ")))
-        .collect();
-    format!(
-        "{}energy per inference against {reference} on {node} ({replicates}, Welch, Holm over {tests}): {}.",
-        caveat(Some(kind)),
-        parts.join("; ")
-    )
+    let tested = format!("Welch, Holm over {tests}, {count} replicates");
+    let caveat = caveat(Some(kind));
+    let sentence =
+        |head: String, list: &[String]| (!list.is_empty()).then(|| format!("{caveat}{head}: {}.", list.join(", ")));
+    let figures = format!("energy per inference than {reference} on {node} ({tested})");
+    [
+        sentence(format!("less {figures}"), &less),
+        sentence(format!("more {figures}"), &more),
+        sentence(
+            format!("no difference shown in the energy per inference to {reference} on {node} ({tested})"),
+            &equal,
+        ),
+        sentence(format!("energy per inference against {reference} on {node}, not tested"), &untested),
+        sentence(format!("not compared with {reference} on {node}"), &apart),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A name without the words that it shares with its reference.
@@ -287,7 +320,7 @@ fn short<'a>(name: &'a str, reference: &str) -> &'a str {
     name.strip_prefix(shared).map_or(name, str::trim_start)
 }
 
-fn front(here: &[(&Relation, &Row)], rows: &[Row], node: &str) -> Option<String> {
+fn front(here: &[(&Relation, &Row)], rows: &[Row], node: &str, kind: Kind) -> Option<String> {
     let mut on_front: Vec<&Row> =
         here.iter().filter(|(relation, _)| relation.is_on_pareto_front).map(|(_, row)| *row).collect();
     let accuracy = |row: &Row| row.accuracy().unwrap_or(0.0);
@@ -295,7 +328,8 @@ fn front(here: &[(&Relation, &Row)], rows: &[Row], node: &str) -> Option<String>
     let names: Vec<String> = on_front.into_iter().map(|row| label(row, rows)).collect();
     (!names.is_empty()).then(|| {
         format!(
-            "Pareto front of mean accuracy against mean energy per inference on {node}, the most accurate first: {}.",
+            "{}Pareto front of mean accuracy against mean energy per inference on {node}, the most accurate first: {}.",
+            caveat(Some(kind)),
             names.join(", ")
         )
     })

@@ -14,6 +14,7 @@ use serde::Serialize;
 pub(super) use tables::tables;
 
 use super::relations::Relation;
+use super::scale::Prefix;
 use super::table::Row;
 
 /// The three questions of a run, with what answers them.
@@ -25,6 +26,25 @@ pub struct Study {
     pub relations: Vec<Relation>,
     /// Every test behind an answer.
     pub comparisons: Vec<Comparison>,
+}
+
+impl Study {
+    /// What a row of a model is beside the others.
+    pub(super) fn relation(&self, row: &Row) -> Option<&Relation> {
+        self.relations.iter().find(|relation| {
+            relation.treatment == row.treatment && relation.node == row.node && Some(relation.kind) == row.kind
+        })
+    }
+
+    /// The test of a row's energy against its float32 parent's.
+    pub(super) fn of_technique(&self, row: &Row) -> Option<&Comparison> {
+        self.comparisons.iter().find(|comparison| {
+            comparison.question == "RQ3"
+                && comparison.treatment == row.treatment
+                && comparison.node == row.node
+                && comparison.kind == row.kind
+        })
+    }
 }
 
 /// Answers the three questions; `None` for a run without jobs.
@@ -42,6 +62,16 @@ pub(super) fn label(row: &Row, rows: &[Row]) -> String {
     let parts: Vec<&str> = family.into_iter().chain(row.framework.as_deref()).chain(row.technique.as_deref()).collect();
     // Two training entries may differ in nothing that these words say: a model from a file says none of them.
     if row.family.is_none() || parts.is_empty() { row.treatment.clone() } else { parts.join(" ") }
+}
+
+/// A count of inferences to three digits: more would claim to know the joules behind it well.
+fn count_text(count: f64) -> String {
+    let prefix = Prefix::for_column([count.max(1.0)]);
+    let symbol = match prefix.symbol {
+        "" => String::new(),
+        symbol => format!(" {symbol}"),
+    };
+    format!("{}{symbol}", prefix.text(count, prefix.decimals([count], 3, 2)))
 }
 
 /// Whether there is more than one family to tell apart.

@@ -7,7 +7,7 @@ use super::super::scale::Prefix;
 use super::super::table::{Figure, INFERENCE, JoulesOverReplicates, Quality, Report, Row};
 use super::super::text::{ABSENT, Scale, Table, TextTable};
 use super::super::words::kind_word;
-use super::{Comparison, Study, has_families};
+use super::{Comparison, Study, count_text, has_families};
 use crate::result::Kind;
 use crate::statistics::Scores;
 
@@ -52,10 +52,13 @@ fn kinds(report: &Report) -> Vec<Kind> {
 /// Title with what all rows share: data set, kind, and the node if there is one alone.
 fn title(what: &str, report: &Report, rows: &[&Row], kind: Option<Kind>) -> String {
     let dataset = &report.header.dataset;
-    let on = if dataset.is_empty() { String::new() } else { format!(", {dataset}") };
-    let kind = kind.map_or_else(String::new, |kind| format!(", {}", kind_word(kind)));
-    let node = only_node(rows).map_or_else(String::new, |node| format!(" on {node}"));
-    format!("{what}{on}{kind}{node}")
+    let node = only_node(rows).map(|node| format!("on {node}"));
+    let facts: Vec<String> = [Some(dataset.clone()), kind.map(|kind| kind_word(kind).to_owned()), node]
+        .into_iter()
+        .flatten()
+        .filter(|fact| !fact.is_empty())
+        .collect();
+    format!("{what}: {}", facts.join(", "))
 }
 
 fn only_node<'a>(rows: &[&'a Row]) -> Option<&'a str> {
@@ -154,8 +157,8 @@ fn refusals(table: &mut Table, lines: &[(&Row, &PhaseFigures)]) {
 fn carbon_note(table: &mut Table, carbon: Option<&Carbon>) {
     table.note(match carbon {
         Some(carbon) => format!(
-            "CO2: energy × {} g/kWh ({}) × PUE {}, the same for every figure.",
-            carbon.intensity_g_per_kwh, carbon.source, carbon.pue
+            "CO2: energy × {} g/kWh × PUE {}, the same for every figure; intensity: {}.",
+            carbon.intensity_g_per_kwh, carbon.pue, carbon.source
         ),
         None => {
             "No CO2: the experiment states no carbon intensity. A `[carbon]` table in it, such as `country = \"DE\"`, \
@@ -178,8 +181,8 @@ fn quality(report: &Report) -> TextTable {
         table.words("model", rows.iter().map(|row| row.family.clone().unwrap_or_default()));
     }
     table.words("framework", rows.iter().map(|row| row.framework.clone().unwrap_or_else(|| row.treatment.clone())));
-    let place = |row: &&Row| if row.is_job() { format!("{} (trainer)", row.node) } else { row.node.clone() };
-    table.words("evaluated on", rows.iter().map(place));
+    let place = |row: &&Row| if row.is_job() { "its trainer".to_owned() } else { row.node.clone() };
+    table.words("evaluated\nby", rows.iter().map(place));
     scores(&mut table, &rows);
     sizes(&mut table, &rows);
     let checkpoints = |row: &Row| count(row.job.as_ref().and_then(|job| job.checkpoint_file_bytes));
@@ -201,7 +204,7 @@ fn techniques(report: &Report, study: &Study, rows: &[&Row]) -> TextTable {
     lead(&mut table, report, &rows, true);
     scores(&mut table, &rows);
     let points = |row: &&Row| {
-        let relation = relation(study, row);
+        let relation = study.relation(row);
         match relation.and_then(|relation| relation.accuracy_points_to_parent) {
             Some(points) => {
                 let doubt = if relation.is_some_and(Relation::is_suspect) { "!! " } else { "" };
@@ -313,8 +316,8 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
     lead(&mut table, report, rows, true);
     let accuracy = |row: &&Row| row.accuracy().map_or_else(|| ABSENT.to_owned(), |accuracy| format!("{accuracy:.4}"));
     table.figures("accuracy".to_owned(), rows.iter().map(accuracy));
-    let saved = |row: &&Row| match comparison(study, row) {
-        _ if relation(study, row).is_some_and(Relation::is_suspect) => "suspect".to_owned(),
+    let saved = |row: &&Row| match study.of_technique(row) {
+        _ if study.relation(row).is_some_and(Relation::is_suspect) => "suspect".to_owned(),
         Some(Comparison { difference: Some(difference), interval95_half_width: Some(half_width), .. }) => {
             format!("{difference:+.1} ± {half_width:.1}")
         }
@@ -323,13 +326,13 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
         _ => ABSENT.to_owned(),
     };
     table.figures("energy to\nfloat32 (%)".to_owned(), rows.iter().map(saved));
-    let p = |row: &&Row| match comparison(study, row).and_then(|comparison| comparison.p_holm) {
+    let p = |row: &&Row| match study.of_technique(row).and_then(|comparison| comparison.p_holm) {
         Some(p) if p < 0.001 => "< 0.001".to_owned(),
         Some(p) => format!("{p:.3}"),
         None => ABSENT.to_owned(),
     };
     table.figures("p\n(Holm)".to_owned(), rows.iter().map(p));
-    let g = |row: &&Row| match comparison(study, row).and_then(|comparison| comparison.hedges_g) {
+    let g = |row: &&Row| match study.of_technique(row).and_then(|comparison| comparison.hedges_g) {
         Some(g) => format!("{g:.1}"),
         None => ABSENT.to_owned(),
     };
@@ -338,16 +341,16 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
     let scale = own_scale(rows.iter().filter_map(|row| product(row)));
     table.figures(scale.head("energy×\ndelay", "Js"), rows.iter().map(|row| scale.cell(product(row))));
     let break_even = |row: &&Row| {
-        let shown = comparison(study, row).is_some_and(Comparison::is_shown);
-        match relation(study, row).filter(|relation| !relation.is_suspect()).and_then(|relation| relation.break_even) {
-            Some(BreakEven::Inferences(count)) if shown => rounded(count),
-            Some(BreakEven::Inferences(count)) => format!("({})", rounded(count)),
+        let shown = study.of_technique(row).is_some_and(Comparison::is_shown);
+        match study.relation(row).filter(|relation| !relation.is_suspect()).and_then(|relation| relation.break_even) {
+            Some(BreakEven::Inferences(count)) if shown => count_text(count),
+            Some(BreakEven::Inferences(count)) => format!("({})", count_text(count)),
             Some(BreakEven::Never) => "never".to_owned(),
             None => ABSENT.to_owned(),
         }
     };
     table.figures("break-even\n(inferences)".to_owned(), rows.iter().map(break_even));
-    let front = |row: &&Row| match relation(study, row) {
+    let front = |row: &&Row| match study.relation(row) {
         Some(relation) if relation.is_on_pareto_front => "●".to_owned(),
         _ => String::new(),
     };
@@ -360,21 +363,6 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
             .to_owned(),
     );
     table.finish()
-}
-
-fn relation<'a>(study: &'a Study, row: &Row) -> Option<&'a Relation> {
-    study.relations.iter().find(|relation| {
-        relation.treatment == row.treatment && relation.node == row.node && Some(relation.kind) == row.kind
-    })
-}
-
-fn comparison<'a>(study: &'a Study, row: &Row) -> Option<&'a Comparison> {
-    study.comparisons.iter().find(|comparison| {
-        comparison.question == "RQ3"
-            && comparison.treatment == row.treatment
-            && comparison.node == row.node
-            && comparison.kind == row.kind
-    })
 }
 
 // === cells ===
@@ -401,24 +389,19 @@ fn with_doubt(scale: &Scale, mean: f64, half_width: Option<f64>) -> String {
     }
 }
 
-/// A count of inferences to three digits: more would claim to know the joules behind it well.
-fn rounded(count: f64) -> String {
-    let prefix = Prefix::for_column([count.max(1.0)]);
-    let symbol = match prefix.symbol {
-        "" => String::new(),
-        symbol => format!(" {symbol}"),
-    };
-    format!("{}{symbol}", prefix.text(count, prefix.decimals([count], 3, 2)))
-}
-
 fn own_scale(figures: impl Iterator<Item = f64> + Clone) -> Scale {
     Scale::new(Prefix::for_column(figures.clone()), figures, DIGITS)
 }
 
-/// Scale of a column whose figures lie orders of magnitude apart: prefix of the largest one.
+/// A unit needs no prefix when the largest figure of a column is at least this.
+const PLAIN_MIN: f64 = 0.01;
+
+/// Scale of a column whose figures lie orders of magnitude apart: without a prefix if that can be read, so that tables of
+/// costs have one unit.
 fn largest_scale(figures: impl Iterator<Item = f64> + Clone) -> Scale {
-    let prefix = Prefix::for_column(figures.clone().max_by(|a, b| a.abs().total_cmp(&b.abs())));
-    spread_scale(prefix, figures)
+    let largest = figures.clone().map(f64::abs).max_by(f64::total_cmp);
+    let is_plain = largest.is_some_and(|largest| (PLAIN_MIN..1e5).contains(&largest));
+    spread_scale(if is_plain { Prefix::NONE } else { Prefix::for_column(largest) }, figures)
 }
 
 fn spread_scale(prefix: Prefix, figures: impl Iterator<Item = f64>) -> Scale {
