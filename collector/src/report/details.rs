@@ -7,12 +7,8 @@ use crate::result::Epoch;
 /// All tables of details that have a row.
 pub(super) fn detail_tables(report: &Report) -> Vec<TextTable> {
     let mut tables: Vec<TextTable> = report.rows.iter().filter_map(curve).collect();
-    tables.extend(
-        ["accuracy of each class", "F1 of each class"]
-            .into_iter()
-            .zip([recall, f1])
-            .filter_map(|(what, figure): (&str, fn(&Row, usize) -> Option<f64>)| classes(report, what, figure)),
-    );
+    tables.extend(classes(report, "accuracy of each class", recall));
+    tables.extend(classes(report, "F1 of each class", f1));
     tables
 }
 

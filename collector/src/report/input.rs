@@ -196,3 +196,50 @@ pub struct Run<'a> {
     /// When it ended; absent while it is running.
     pub ended_unix_ns: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn produced(treatment: &str, role: &str) -> v1::Produced {
+        v1::Produced { treatment: treatment.to_owned(), role: role.to_owned() }
+    }
+
+    #[test]
+    fn a_job_names_what_it_takes_and_a_model_what_makes_it() {
+        let input = |source| v1::JobInput { name: "parent".to_owned(), source: Some(source) };
+        let job = v1::JobWorkload {
+            kind: v1::JobKind::Optimise.into(),
+            inputs: vec![
+                input(v1::job_input::Source::Artifact(v1::ArtifactRef::default())),
+                input(v1::job_input::Source::Produced(produced("train", "checkpoint"))),
+            ],
+            ..v1::JobWorkload::default()
+        };
+        let optimise = TreatmentFacts::from_wire(&v1::Treatment {
+            workload: Some(v1::treatment::Workload::Job(job)),
+            family: "resnet8".to_owned(),
+            technique: "qat".to_owned(),
+            ..v1::Treatment::default()
+        });
+        assert_eq!(optimise.workload, Workload::Job { kind: "optimise", needs: vec!["train".to_owned()] });
+        assert_eq!((optimise.family.as_str(), optimise.technique.as_str()), ("resnet8", "qat"));
+        let inference = v1::InferenceWorkload { model_from: Some(produced("qat-job", "model")), ..Default::default() };
+        let model = TreatmentFacts::from_wire(&v1::Treatment {
+            workload: Some(v1::treatment::Workload::Inference(inference)),
+            ..v1::Treatment::default()
+        });
+        assert!(matches!(model.workload, Workload::Model { made_by: Some(job), .. } if job == "qat-job"));
+    }
+
+    #[test]
+    fn the_runs_carbon_is_carried_and_no_place_uses_less_than_its_machines() {
+        let carbon = v1::Carbon { intensity_g_per_kwh: 100.0, pue: 0.0, source: "me, 2024".to_owned() };
+        let design = v1::Design { carbon: Some(carbon), ..v1::Design::default() };
+        let submit = v1::SubmitRequest { design: Some(design), ..v1::SubmitRequest::default() };
+        let run =
+            Run { id: "a", submit: &submit, state: v1::RunState::Running, started_unix_ns: 0, ended_unix_ns: None };
+        let carbon = RunReport::new(&run, []).carbon.unwrap();
+        assert_eq!((carbon.intensity_g_per_kwh, carbon.pue, carbon.source.as_str()), (100.0, 1.0, "me, 2024"));
+    }
+}

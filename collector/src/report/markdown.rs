@@ -21,8 +21,11 @@ pub(super) fn render(report: &Report) -> String {
             text += &format!("- {}\n", escaped(&warning.message));
         }
     }
+    if report.study.is_some() {
+        text += "\n## Answers\n";
+    }
     for answer in report.study.iter().flat_map(|study| &study.answers) {
-        text += &format!("\n## {} {}\n\n", answer.question, escaped(answer.text));
+        text += &format!("\n### {} {}\n\n", answer.question, escaped(answer.text));
         for sentence in &answer.sentences {
             text += &format!("- {}\n", escaped(sentence));
         }

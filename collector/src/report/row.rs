@@ -75,6 +75,10 @@ pub(super) fn filled(row: Row, replicates: &[Counted<'_>], carbon: Option<&Carbo
             .max()
             .or(job.as_ref().and_then(|job| job.mac_count))
             .or(row.mac_count),
+        framework: row.framework.clone().or_else(|| {
+            let told = replicates.iter().filter_map(|counted| counted.measurement.job.as_ref());
+            told.map(|job| job.framework.clone()).find(|framework| !framework.is_empty())
+        }),
         quality,
         latency,
         inferences_per_second,

@@ -123,7 +123,7 @@ pub(super) fn change(run: &mut RunReport, treatment: &str, change: impl Fn(&mut 
 /// A matrix of three classes with this part of 3,000 inputs right.
 pub(super) fn confusion(accuracy: f64) -> Vec<Vec<u64>> {
     let wrong = [0, 1, 2].map(|class| {
-        let wrong = (1_000.0 * (1.0 - accuracy)).round() as u64;
+        let wrong = whole(1_000.0 * (1.0 - accuracy));
         if class == 1 { wrong + wrong / 10 } else { wrong - wrong / 20 }
     });
     (0..3)
@@ -137,6 +137,10 @@ pub(super) fn confusion(accuracy: f64) -> Vec<Vec<u64>> {
                 .collect()
         })
         .collect()
+}
+
+fn whole(figure: f64) -> u64 {
+    std::time::Duration::from_secs_f64(figure.round()).as_secs()
 }
 
 fn facts(name: &str, framework: &str, technique: &str, workload: Workload) -> TreatmentFacts {
@@ -245,7 +249,7 @@ fn inference(framework: &str, accuracy: f64, technique: &Technique, replicate: u
         kind: Kind::Measured,
         sensor: "ina219 (rail)".to_owned(),
         model: Some(model_file(file_bytes, precision)),
-        ..model(joules, 1_000_000 + (joules * 4e8) as u64, 1_000)
+        ..model(joules, 1_000_000 + whole(joules * 4e8), 1_000)
     };
     measurement.windows.iter_mut().for_each(|window| window.simulated_true_joules = None);
     let inference = measurement.inference.as_mut().expect("a model's trial has it");

@@ -49,7 +49,7 @@ pub(super) fn tables(report: &Report) -> Vec<TextTable> {
         Some(study) => study::tables(report, study),
         None => without_jobs(report),
     };
-    tables.push(evidence(report));
+    tables.push(if report.study.is_some() { study::evidence(report) } else { evidence(report) });
     tables.extend(report.recordings.iter().map(recording));
     tables.push(invalid(report));
     tables.push(remarks(report));
@@ -269,7 +269,7 @@ fn remarks(report: &Report) -> TextTable {
 }
 
 /// A column of kinds, where rows differ in it: otherwise a title or a banner has said it.
-fn kind_column(table: &mut Table, rows: &[&Row]) {
+pub(super) fn kind_column(table: &mut Table, rows: &[&Row]) {
     let kinds: BTreeSet<Kind> = rows.iter().filter_map(|row| row.kind).collect();
     if kinds.len() > 1 {
         table.words("kind", rows.iter().map(|row| kind_cell(row)));

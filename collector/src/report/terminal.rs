@@ -14,8 +14,11 @@ const WIDTH: u16 = 100;
 /// What a column of words may be narrowed to.
 const WORD_WIDTH_MIN: u16 = 10;
 
-/// What the first column, which names the row, has before the other words, if there is room.
-const NAME_WIDTH_MAX: usize = 36;
+/// What the first column may be wider than another one before it gives way.
+const NAME_AHEAD: u16 = 8;
+
+/// Columns between two columns of a table.
+const GAP: u16 = 2;
 
 /// What to do about a run whose trials had no attempts left.
 const INCOMPLETE: &str = "This run is incomplete: some trials were invalid at every attempt. Mend what \
@@ -68,7 +71,7 @@ pub(super) fn render(report: &Report) -> String {
 
 fn drawn(table: &TextTable) -> String {
     let mut drawing = Table::new();
-    drawing.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    drawing.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH + GAP);
     // Figures under the end of their head, words under its beginning; heads stand on the line above the figures.
     let lines = table.columns.iter().map(|column| column.head.lines().count()).max().unwrap_or(1);
     drawing.set_header(table.columns.iter().map(|column| {
@@ -79,13 +82,9 @@ fn drawn(table: &TextTable) -> String {
         let cells = row.iter().zip(&table.columns);
         drawing.add_row(cells.map(|(cell, column)| Cell::new(plain(cell)).set_alignment(alignment(column))));
     }
-    for (index, (drawn, column)) in drawing.column_iter_mut().zip(&table.columns).enumerate() {
-        drawn.set_padding((0, 2));
-        drawn.set_constraint(match column.align {
-            Align::Left if index == 0 => ColumnConstraint::LowerBoundary(Width::Fixed(name_width(table))),
-            Align::Left => ColumnConstraint::LowerBoundary(Width::Fixed(WORD_WIDTH_MIN)),
-            Align::Right => ColumnConstraint::ContentWidth,
-        });
+    for (drawn, width) in drawing.column_iter_mut().zip(widths(table)) {
+        drawn.set_padding((0, GAP));
+        drawn.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
     }
     let text: Vec<_> = drawing.lines().map(|line| line.trim_end().to_owned()).collect();
     let width = text.iter().map(|line| line.chars().count()).max().unwrap_or(0);
@@ -93,24 +92,24 @@ fn drawn(table: &TextTable) -> String {
     format!("{}\n{}\n{}", head.join("\n"), "─".repeat(width), body.join("\n"))
 }
 
-/// Width of the first column, which is narrowed only when the others leave no room.
-fn name_width(table: &TextTable) -> u16 {
-    let widest = |index: usize| table.rows.iter().map(|row| row[index].chars().count()).max().unwrap_or(0);
-    let taken: usize = table
-        .columns
-        .iter()
-        .enumerate()
-        .skip(1)
-        .map(|(index, column)| match column.align {
-            Align::Left => usize::from(WORD_WIDTH_MIN),
-            Align::Right => {
-                2 + widest(index).max(column.head.lines().map(|line| line.chars().count()).max().unwrap_or(0))
-            }
-        })
-        .sum();
-    let room = usize::from(WIDTH).saturating_sub(taken);
-    let wanted = widest(0).min(NAME_WIDTH_MAX) + 2;
-    u16::try_from(wanted.min(room)).unwrap_or(WORD_WIDTH_MIN).max(WORD_WIDTH_MIN)
+/// Width of each column, its gap included: as wide as its content, but that the widest words give way until all fit.
+fn widths(table: &TextTable) -> Vec<u16> {
+    let content = |index: usize| {
+        let cells = table.rows.iter().flat_map(|row| row[index].lines());
+        let lines = cells.chain(table.columns[index].head.lines());
+        u16::try_from(lines.map(|line| line.chars().count()).max().unwrap_or(0)).unwrap_or(WIDTH).min(WIDTH) + GAP
+    };
+    let mut widths: Vec<u16> = (0..table.columns.len()).map(content).collect();
+    while widths.iter().map(|width| u32::from(*width)).sum::<u32>() > u32::from(WIDTH + GAP) {
+        let words = (0..widths.len()).filter(|index| table.columns[*index].align == Align::Left);
+        // The first one names the row, and gives way after the others.
+        let ease = |index: &usize| if *index == 0 { widths[0].saturating_sub(NAME_AHEAD) } else { widths[*index] };
+        let Some(widest) = words.max_by_key(ease).filter(|index| widths[*index] > WORD_WIDTH_MIN) else {
+            break;
+        };
+        widths[widest] -= 1;
+    }
+    widths
 }
 
 fn alignment(column: &Column) -> CellAlignment {

@@ -34,6 +34,7 @@ pub(super) fn answers(rows: &[Row], relations: &[Relation], comparisons: &[Compa
     if quality.is_empty() {
         quality.push("Nothing to compare: no model was trained in two frameworks and evaluated by both.".to_owned());
     }
+    quality.extend(sizes(rows));
     let of_techniques = techniques(rows, relations, &of("RQ3"));
     vec![
         Answer { question: "RQ1", text: "What do training and evaluation cost?", sentences: capital(training) },
@@ -117,7 +118,7 @@ fn sized(difference: f64, half_width: f64, unit: &str, direction: &str) -> Strin
 /// The test behind a sentence.
 fn test(comparison: &Comparison) -> String {
     let p = comparison.p_holm.map_or_else(String::new, p_text);
-    let g = comparison.hedges_g.map_or_else(String::new, |g| format!(", g = {g:.1}"));
+    let g = comparison.hedges_g.map_or_else(String::new, |g| format!(", g = {}", signed(g, 1)));
     format!("Welch, {p} after Holm over {}{g}", tests(comparison.test_count))
 }
 
@@ -153,7 +154,7 @@ fn p_text(p: f64) -> String {
 fn decimals(half_width: f64) -> usize {
     match half_width {
         half_width if half_width < 0.1 => 2,
-        half_width if half_width < 1.0 => 1,
+        half_width if half_width < 2.0 => 1,
         _ => 0,
     }
 }
@@ -167,6 +168,28 @@ fn signed(difference: f64, decimals: usize) -> String {
         _ => "+",
     };
     format!("{sign}{size}")
+}
+
+/// Sizes of the deployable files, which are what a device holds.
+fn sizes(rows: &[Row]) -> Option<String> {
+    let trained: Vec<&Row> =
+        rows.iter().filter(|row| row.workload == "train" && row.model_file_bytes.is_some()).collect();
+    let sizes: Vec<String> = trained
+        .iter()
+        .filter_map(|row| {
+            let checkpoint = row.job.as_ref().and_then(|job| job.checkpoint_file_bytes);
+            let apart = checkpoint.map_or_else(String::new, |bytes| format!(" (checkpoint {})", size(bytes)));
+            Some(format!("{} {}{apart}", label(row, rows), size(row.model_file_bytes?)))
+        })
+        .collect();
+    (!sizes.is_empty()).then(|| format!("Deployable file of the trained model: {}.", sizes.join(", ")))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown to four digits")]
+fn size(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    let prefix = Prefix::for_column([bytes]);
+    format!("{} {}B", prefix.text(bytes, prefix.decimals([bytes], 4, 4)), prefix.symbol)
 }
 
 fn techniques(rows: &[Row], relations: &[Relation], comparisons: &[&Comparison]) -> Vec<String> {
@@ -272,7 +295,7 @@ fn gain(reference: &str, compared: &[&Comparison], node: &str, kind: Kind) -> Ve
             (_, _, Some(why)) => apart.push(format!("{name} ({why})")),
             (Some(difference), Some(half_width), None) if comparison.is_shown() => {
                 let digits = decimals(half_width);
-                let g = comparison.hedges_g.map_or_else(String::new, |g| format!(", g = {g:.1}"));
+                let g = comparison.hedges_g.map_or_else(String::new, |g| format!(", g = {}", signed(g, 1)));
                 let text = format!(
                     "{name} {} % (95 %: {} to {} %, {p}{g})",
                     signed(difference, digits),

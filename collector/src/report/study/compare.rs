@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::super::relations::Relation;
-use super::super::table::{Energy, JoulesOverReplicates, Row};
+use super::super::table::{JoulesOverReplicates, Row};
 use super::super::words::kind_word;
 use super::label;
 use crate::result::Kind;
@@ -183,23 +183,29 @@ impl Pair<'_> {
 
 /// Why the energies of two rows are none of each other's business.
 fn not_comparable(one: &Row, other: &Row) -> Option<String> {
-    let energy = |row: &Row, text: fn(&Energy) -> String| row.energy.as_ref().map(text).unwrap_or_default();
-    let kind = |row: &Row| row.kind.map_or("no", kind_word).to_owned();
-    let sensors = |row: &Row| energy(row, |energy| energy.sensors.join(" and "));
-    let rates = |row: &Row| energy(row, |energy| format!("{:?} Hz", energy.sample_rates_hz));
     let threads = |row: &Row| row.thread_count.map_or_else(String::new, |count| count.to_string());
-    let node = |row: &Row| row.node.clone();
-    let properties: [(&str, &dyn Fn(&Row) -> String); 5] = [
-        ("kinds of figures", &kind),
-        ("nodes", &node),
-        ("sensors", &sensors),
-        ("sample rates", &rates),
-        ("thread counts", &threads),
+    let properties: [(&str, String, String); 5] = [
+        ("kinds of figures", kind(one), kind(other)),
+        ("nodes", one.node.clone(), other.node.clone()),
+        ("sensors", sensors(one), sensors(other)),
+        ("sample rates", rates(one), rates(other)),
+        ("thread counts", threads(one), threads(other)),
     ];
-    properties.iter().find_map(|(name, of)| {
-        let (own, others) = (of(one), of(other));
-        (own != others).then(|| format!("different {name}: {own} and {others}"))
-    })
+    let (name, own, others) = properties.into_iter().find(|(_, own, others)| own != others)?;
+    Some(format!("different {name}: {own} and {others}"))
+}
+
+fn kind(row: &Row) -> String {
+    row.kind.map_or("none", kind_word).to_owned()
+}
+
+fn sensors(row: &Row) -> String {
+    row.energy.as_ref().map(|energy| energy.sensors.join(" and ")).unwrap_or_default()
+}
+
+fn rates(row: &Row) -> String {
+    let rates = row.energy.iter().flat_map(|energy| &energy.sample_rates_hz);
+    rates.map(|rate| format!("{rate:.0} Hz")).collect::<Vec<_>>().join(" and ")
 }
 
 /// Replicates of an energy, for a sentence.

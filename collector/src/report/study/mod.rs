@@ -4,12 +4,14 @@
 
 mod answers;
 mod compare;
+mod evidence;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use answers::Answer;
 pub use compare::Comparison;
+pub(super) use evidence::evidence;
 use serde::Serialize;
 pub(super) use tables::tables;
 

@@ -8,7 +8,7 @@ use super::super::relations::{BreakEven, Relation};
 use super::super::study_fixture::{change, confusion, model_file, of_one_replicate, study};
 use super::super::table::{Report, Row};
 use super::super::{render, values};
-use crate::result::{Kind, Measurement};
+use crate::result::{InvalidReason, Kind, Measurement};
 
 const FORMATS: [ReportFormat; 4] =
     [ReportFormat::Terminal, ReportFormat::Markdown, ReportFormat::Csv, ReportFormat::Json];
@@ -138,7 +138,7 @@ fn the_answers_say_what_is_shown_and_what_is_not() {
         training.contains("torch took 11 % (95 %: 9 to 13 %) less energy for the training than tensorflow"),
         "{training}"
     );
-    assert!(training.contains("p < 0.001 after Holm over 2 comparisons, g = -"), "{training}");
+    assert!(training.contains("p < 0.001 after Holm over 2 comparisons, g = −"), "{training}");
     let quality = answer(&report, 1);
     assert!(
         quality.starts_with("No difference shown in the accuracy between torch and tensorflow (+0.5 points;"),
@@ -294,6 +294,19 @@ fn a_phase_that_its_sensor_cannot_see_is_refused() {
     let line = text.lines().find(|line| line.starts_with("torch") && line.contains("evaluate")).unwrap();
     assert!(line.contains("refused"), "{line}");
     assert!(!answer(&report, 0).contains("evaluation"), "{}", answer(&report, 0));
+}
+
+#[test]
+fn a_window_shorter_than_its_sensor_sees_is_told_once() {
+    let mut run = study();
+    let message = "the edges of the active window stand for 5.0 % of its energy (bound 1 %): make it longer";
+    for attempt in run.attempts.iter_mut().filter(|attempt| attempt.treatment == "resnet8-torch-dynamic") {
+        let reason = InvalidReason { code: "window_too_short".to_owned(), message: message.to_owned() };
+        attempt.invalid_reasons = vec![reason];
+    }
+    let report = values(&run);
+    assert!(assert_warned(&report, &run, "too_short").contains(message));
+    assert_eq!(row(&report, "resnet8-torch-dynamic").energy, None);
 }
 
 // === kinds and places ===
