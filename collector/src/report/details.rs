@@ -3,12 +3,14 @@
 use super::table::{Report, Row};
 use super::text::{ABSENT, Table, TextTable};
 use crate::result::Epoch;
+use crate::statistics::ClassScores;
 
 /// All tables of details that have a row.
 pub(super) fn detail_tables(report: &Report) -> Vec<TextTable> {
     let mut tables: Vec<TextTable> = report.rows.iter().filter_map(curve).collect();
-    tables.extend(classes(report, "accuracy of each class", recall));
-    tables.extend(classes(report, "F1 of each class", f1));
+    tables.extend(classes(report, "precision of each class", |scores| scores.precision));
+    tables.extend(classes(report, "recall of each class, which is its accuracy", |scores| scores.recall));
+    tables.extend(classes(report, "F1 of each class", |scores| scores.f1));
     tables
 }
 
@@ -27,8 +29,8 @@ fn curve(row: &Row) -> Option<TextTable> {
     Some(table.finish())
 }
 
-/// A column for each class: the part of its inputs that is found is what people call its accuracy.
-fn classes(report: &Report, what: &str, figure: fn(&Row, usize) -> Option<f64>) -> Option<TextTable> {
+/// A row for each row of the report, a column for each class.
+fn classes(report: &Report, what: &str, figure: fn(&ClassScores) -> f64) -> Option<TextTable> {
     let rows: Vec<&Row> = report.rows.iter().filter(|row| row.quality.is_some()).collect();
     let class_count = rows.iter().filter_map(|row| Some(row.quality.as_ref()?.by_class.len())).max()?;
     let mut table = Table::new(&format!("Quality: {what}"));
@@ -36,17 +38,10 @@ fn classes(report: &Report, what: &str, figure: fn(&Row, usize) -> Option<f64>) 
     table.words("node", rows.iter().map(|row| row.node.clone()));
     for class in 0..class_count {
         let name = report.header.class_names.get(class).cloned().unwrap_or_else(|| class.to_string());
-        table.figures(name, rows.iter().map(|row| cell(figure(row, class))));
+        let score = |row: &&Row| cell(row.quality.as_ref().and_then(|quality| quality.by_class.get(class)).map(figure));
+        table.figures(name, rows.iter().map(score));
     }
     Some(table.finish())
-}
-
-fn recall(row: &Row, class: usize) -> Option<f64> {
-    row.quality.as_ref()?.by_class.get(class).map(|scores| scores.recall)
-}
-
-fn f1(row: &Row, class: usize) -> Option<f64> {
-    row.quality.as_ref()?.by_class.get(class).map(|scores| scores.f1)
 }
 
 fn cell(figure: Option<f64>) -> String {

@@ -77,7 +77,7 @@ fn by_energy(comparison: &Comparison) -> String {
     };
     match (comparison.is_shown(), comparison.interval95_half_width) {
         (true, Some(half_width)) => format!(
-            "{caveat}{name} took {} for the {} than {reference_name} on {node} ({}).",
+            "{caveat}{name} took {} for {} than {reference_name} on {node} ({}).",
             sized(difference, half_width, "%", if difference < 0.0 { "less energy" } else { "more energy" }),
             quantity.trim_start_matches("energy of "),
             test(comparison)

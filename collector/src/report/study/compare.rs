@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::super::job::WHOLE_JOB;
 use super::super::relations::Relation;
 use super::super::table::{JoulesOverReplicates, Row};
 use super::super::words::kind_word;
@@ -17,7 +18,8 @@ pub(super) const P_MAX: f64 = 0.05;
 pub struct Comparison {
     /// "RQ1", "RQ2" or "RQ3". Holm's correction is over all comparisons of a question.
     pub question: &'static str,
-    /// "energy of training", "energy of evaluation", "accuracy" or "energy per inference".
+    /// "energy of training", "energy of the whole training job", "energy of evaluation", "accuracy" or "energy per
+    /// inference".
     pub quantity: &'static str,
     /// Treatment.
     pub treatment: String,
@@ -96,7 +98,12 @@ fn training(rows: &[Row]) -> Vec<Comparison> {
     };
     let mut comparisons = Vec::new();
     for (one, other) in pairs(rows) {
-        for (phase, quantity) in [("train", "energy of training"), ("evaluate", "energy of evaluation")] {
+        // A job need not tell of phases, and one that is too short is refused: then the whole job stands for training.
+        let training = match energy(one, "train").and(energy(other, "train")) {
+            Some(_) => ("train", "energy of training"),
+            None => (WHOLE_JOB, "energy of the whole training job"),
+        };
+        for (phase, quantity) in [training, ("evaluate", "energy of evaluation")] {
             if let (Some(own), Some(others)) = (energy(one, phase), energy(other, phase)) {
                 let pair = Pair { question: "RQ1", quantity, one, other, rows };
                 comparisons.push(pair.of_energies(&own, &others));

@@ -3,7 +3,9 @@
 //! Rows hold the figures; here stands what they say about each other, and the answers in sentences.
 
 mod answers;
+mod cells;
 mod compare;
+mod costs;
 mod evidence;
 mod tables;
 #[cfg(test)]

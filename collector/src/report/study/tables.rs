@@ -1,24 +1,14 @@
 //! The study's tables, in its columns: what training costs, how good the models are, which optimisation is best.
 
-use super::super::input::Carbon;
-use super::super::job::{PhaseFigures, WHOLE_JOB};
 use super::super::relations::{BreakEven, FLOAT32, Relation};
 use super::super::scale::Prefix;
-use super::super::table::{Figure, INFERENCE, JoulesOverReplicates, Quality, Report, Row};
+use super::super::table::{INFERENCE, JoulesOverReplicates, Quality, Report, Row};
 use super::super::text::{ABSENT, Scale, Table, TextTable};
 use super::super::words::kind_word;
-use super::{Comparison, Study, count_text, has_families};
+use super::cells::{DIGITS, PLUS_MINUS, count, joules_cell, own_scale};
+use super::{Comparison, Study, costs, count_text, has_families};
 use crate::result::Kind;
 use crate::statistics::Scores;
-
-/// Significant digits of a column's smallest figure.
-const DIGITS: i32 = 4;
-
-/// Joules of a Wh.
-const JOULES_PER_WH: f64 = 3_600.0;
-
-/// What ± means in every table of the study.
-const PLUS_MINUS: &str = "± is the half width of the 95 % interval of the mean over n replicates";
 
 /// All tables of the three questions.
 pub(in crate::report) fn tables(report: &Report, study: &Study) -> Vec<TextTable> {
@@ -28,8 +18,8 @@ pub(in crate::report) fn tables(report: &Report, study: &Study) -> Vec<TextTable
             let is_asked = |row: &&Row| row.kind == Some(kind) && workloads.contains(&row.workload);
             report.rows.iter().filter(is_asked).collect()
         };
-        tables.push(training(report, &rows(&["train"]), kind));
-        tables.push(optimising(report, &rows(&["optimise", "build"]), kind));
+        tables.push(costs::training(report, &rows(&["train"]), kind));
+        tables.push(costs::optimising(report, &rows(&["optimise", "build"]), kind));
     }
     tables.push(quality(report));
     let models: Vec<&Row> = report.rows.iter().filter(|row| row.workload == INFERENCE).collect();
@@ -50,7 +40,7 @@ fn kinds(report: &Report) -> Vec<Kind> {
 }
 
 /// Title with what all rows share: data set, kind, and the node if there is one alone.
-fn title(what: &str, report: &Report, rows: &[&Row], kind: Option<Kind>) -> String {
+pub(super) fn title(what: &str, report: &Report, rows: &[&Row], kind: Option<Kind>) -> String {
     let dataset = &report.header.dataset;
     let node = only_node(rows).map(|node| format!("on {node}"));
     let facts: Vec<String> = [Some(dataset.clone()), kind.map(|kind| kind_word(kind).to_owned()), node]
@@ -67,7 +57,7 @@ fn only_node<'a>(rows: &[&'a Row]) -> Option<&'a str> {
 }
 
 /// Columns that say which model a row is about: no more of them than tell rows apart.
-fn lead(table: &mut Table, report: &Report, rows: &[&Row], with_technique: bool) {
+pub(super) fn lead(table: &mut Table, report: &Report, rows: &[&Row], with_technique: bool) {
     let or_absent = |text: &Option<String>| text.clone().unwrap_or_else(|| ABSENT.to_owned());
     if has_families(&report.rows) {
         table.words("model", rows.iter().map(|row| or_absent(&row.family)));
@@ -80,92 +70,6 @@ fn lead(table: &mut Table, report: &Report, rows: &[&Row], with_technique: bool)
     if only_node(rows).is_none() {
         table.words("node", rows.iter().map(|row| row.node.clone()));
     }
-}
-
-// === costs ===
-
-fn training(report: &Report, rows: &[&Row], kind: Kind) -> TextTable {
-    let lines: Vec<(&Row, &PhaseFigures)> = rows
-        .iter()
-        .filter_map(|row| Some((*row, row.job.as_ref()?)))
-        .flat_map(|(row, job)| job.phases.iter().map(move |phase| (row, phase)))
-        .collect();
-    let rows: Vec<&Row> = lines.iter().map(|(row, _)| *row).collect();
-    let phases: Vec<&PhaseFigures> = lines.iter().map(|(_, phase)| *phase).collect();
-    let mut table = Table::new(&title("RQ1 What training and evaluation cost", report, &rows, Some(kind)));
-    lead(&mut table, report, &rows, false);
-    table.words("phase", phases.iter().map(|phase| phase.phase.clone()));
-    costs(&mut table, report, &phases);
-    table.note(format!(
-        "{PLUS_MINUS}; k=2 how far the sensor may be off. \"{WHOLE_JOB}\" includes starting, loading and saving."
-    ));
-    refusals(&mut table, &lines);
-    carbon_note(&mut table, report.header.carbon.as_ref());
-    table.finish()
-}
-
-fn optimising(report: &Report, rows: &[&Row], kind: Kind) -> TextTable {
-    let lines: Vec<(&Row, &PhaseFigures)> =
-        rows.iter().filter_map(|row| Some((*row, row.job.as_ref()?.phases.last()?))).collect();
-    let rows: Vec<&Row> = lines.iter().map(|(row, _)| *row).collect();
-    let phases: Vec<&PhaseFigures> = lines.iter().map(|(_, phase)| *phase).collect();
-    let mut table = Table::new(&title("RQ1 What optimising costs, whole jobs", report, &rows, Some(kind)));
-    lead(&mut table, report, &rows, true);
-    costs(&mut table, report, &phases);
-    carbon_note(&mut table, report.header.carbon.as_ref());
-    table.finish()
-}
-
-fn costs(table: &mut Table, report: &Report, phases: &[&PhaseFigures]) {
-    let seconds = phases.iter().map(|phase| &phase.duration_seconds);
-    let scale = spread_scale(Prefix::NONE, seconds.clone().map(|figure| figure.mean));
-    table.figures(scale.head("duration", "s"), seconds.map(|figure| plus_minus(&scale, Some(figure))));
-    let joules: Vec<Option<&JoulesOverReplicates>> = phases.iter().map(|phase| phase.energy_joules.as_ref()).collect();
-    let watt_hours = |joules: &JoulesOverReplicates| joules.joules_mean / JOULES_PER_WH;
-    let scale = largest_scale(joules.iter().filter_map(|joules| joules.map(watt_hours)));
-    let cell = |(phase, joules): (&&PhaseFigures, &Option<&JoulesOverReplicates>)| match joules {
-        None if phase.refusal_count > 0 => "refused".to_owned(),
-        joules => joules_cell(&scale, *joules, JOULES_PER_WH),
-    };
-    table.figures(scale.head("energy", "Wh"), phases.iter().zip(&joules).map(cell));
-    let doubt = |joules: &JoulesOverReplicates| Some(joules.joules_expanded_uncertainty? / JOULES_PER_WH);
-    table.figures(scale.head("k=2 ±", "Wh"), joules.iter().map(|joules| scale.cell(joules.and_then(doubt))));
-    let above: Vec<_> = phases.iter().map(|phase| phase.energy_joules_above_idle.as_ref()).collect();
-    let scale = largest_scale(above.iter().filter_map(|joules| joules.map(|joules| joules.joules_mean)));
-    table.figures(scale.head("above idle", "J"), above.iter().map(|joules| joules_cell(&scale, *joules, 1.0)));
-    if report.header.carbon.is_some() {
-        let scale = largest_scale(phases.iter().filter_map(|phase| phase.co2_grams));
-        table.figures(scale.head("CO2", "g"), phases.iter().map(|phase| scale.cell(phase.co2_grams)));
-    }
-    table.figures("n".to_owned(), phases.iter().map(|phase| phase.duration_seconds.by_replicate.len().to_string()));
-}
-
-fn refusals(table: &mut Table, lines: &[(&Row, &PhaseFigures)]) {
-    for (row, phase) in lines.iter().filter(|(_, phase)| phase.refusal_count > 0) {
-        let count = phase.duration_seconds.by_replicate.len();
-        table.note(format!(
-            "Refused: {} of {}, {} of {count} replicates: {}.",
-            phase.phase,
-            row.treatment,
-            phase.refusal_count,
-            phase.refusals.join("; ")
-        ));
-    }
-}
-
-/// Says once what every CO2 of a table rests on, or how a CO2 is had.
-fn carbon_note(table: &mut Table, carbon: Option<&Carbon>) {
-    table.note(match carbon {
-        Some(carbon) => format!(
-            "CO2: energy × {} g/kWh × PUE {}, the same for every figure; intensity: {}.",
-            carbon.intensity_g_per_kwh, carbon.pue, carbon.source
-        ),
-        None => {
-            "No CO2: the experiment states no carbon intensity. A `[carbon]` table in it, such as `country = \"DE\"`, \
-                 gives the column."
-                .to_owned()
-        }
-    });
 }
 
 // === quality ===
@@ -363,52 +267,4 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
             .to_owned(),
     );
     table.finish()
-}
-
-// === cells ===
-
-/// "12.3 ± 0.4", or the mean alone when there is no interval.
-fn plus_minus(scale: &Scale, figure: Option<&Figure>) -> String {
-    let Some(figure) = figure else { return ABSENT.to_owned() };
-    with_doubt(scale, figure.mean, figure.interval95_half_width)
-}
-
-fn joules_cell(scale: &Scale, joules: Option<&JoulesOverReplicates>, divisor: f64) -> String {
-    let Some(joules) = joules else { return ABSENT.to_owned() };
-    with_doubt(
-        scale,
-        joules.joules_mean / divisor,
-        joules.joules_interval95_half_width.map(|half_width| half_width / divisor),
-    )
-}
-
-fn with_doubt(scale: &Scale, mean: f64, half_width: Option<f64>) -> String {
-    match half_width {
-        Some(half_width) => format!("{} ± {}", scale.cell(Some(mean)), scale.cell(Some(half_width))),
-        None => scale.cell(Some(mean)),
-    }
-}
-
-fn own_scale(figures: impl Iterator<Item = f64> + Clone) -> Scale {
-    Scale::new(Prefix::for_column(figures.clone()), figures, DIGITS)
-}
-
-/// A unit needs no prefix when the largest figure of a column is at least this.
-const PLAIN_MIN: f64 = 0.01;
-
-/// Scale of a column whose figures lie orders of magnitude apart: without a prefix if that can be read, so that tables of
-/// costs have one unit.
-fn largest_scale(figures: impl Iterator<Item = f64> + Clone) -> Scale {
-    let largest = figures.clone().map(f64::abs).max_by(f64::total_cmp);
-    let is_plain = largest.is_some_and(|largest| (PLAIN_MIN..1e5).contains(&largest));
-    spread_scale(if is_plain { Prefix::NONE } else { Prefix::for_column(largest) }, figures)
-}
-
-fn spread_scale(prefix: Prefix, figures: impl Iterator<Item = f64>) -> Scale {
-    Scale::new(prefix, figures, 3)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown to four digits")]
-fn count(count: Option<u64>) -> Option<f64> {
-    count.map(|count| count as f64)
 }

@@ -135,7 +135,7 @@ fn the_answers_say_what_is_shown_and_what_is_not() {
     let report = values(&study());
     let training = answer(&report, 0);
     assert!(
-        training.contains("torch took 11 % (95 %: 9 to 13 %) less energy for the training than tensorflow"),
+        training.contains("torch took 11 % (95 %: 9 to 13 %) less energy for training than tensorflow"),
         "{training}"
     );
     assert!(training.contains("p < 0.001 after Holm over 2 comparisons, g = −"), "{training}");
@@ -294,6 +294,14 @@ fn a_phase_that_its_sensor_cannot_see_is_refused() {
     let line = text.lines().find(|line| line.starts_with("torch") && line.contains("evaluate")).unwrap();
     assert!(line.contains("refused"), "{line}");
     assert!(!answer(&report, 0).contains("evaluation"), "{}", answer(&report, 0));
+}
+
+#[test]
+fn a_training_without_phases_is_compared_as_a_whole() {
+    let mut run = study();
+    change(&mut run, "resnet8-torch", |measurement| measurement.job.as_mut().unwrap().phases.clear());
+    let training = answer(&values(&run), 0);
+    assert!(training.contains("less energy for the whole training job than tensorflow on host-a"), "{training}");
 }
 
 #[test]
