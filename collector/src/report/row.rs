@@ -10,6 +10,9 @@ use super::table::{Energy, JoulesOverReplicates, Memory, RECORDING, RecordedWind
 use crate::result::{InferenceResult, Uncertain, WindowResult};
 use crate::statistics::{mean, mean_interval95};
 
+/// Note of a row that rests on one replicate.
+pub(super) const ONE_REPLICATE: &str = "one replicate: no interval";
+
 /// Fills the figures of a row in.
 pub(super) fn filled(row: Row, replicates: &[Counted<'_>], carbon: Option<&Carbon>) -> Row {
     let is_recording = row.workload == RECORDING;
@@ -21,7 +24,7 @@ pub(super) fn filled(row: Row, replicates: &[Counted<'_>], carbon: Option<&Carbo
     let latency = latency::pooled(inferences.iter().map(|inference| inference.latency_histogram.as_str()));
     let mut notes = Vec::new();
     if replicates.len() == 1 && !is_recording {
-        notes.push("one replicate: no interval".to_owned());
+        notes.push(ONE_REPLICATE.to_owned());
     }
     if is_recording && replicates.iter().any(|replicate| !plays_alike(*replicate, replicates[0])) {
         notes.push("replays of one recording differ: suspect the replay, or a changed file".to_owned());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::row::ONE_REPLICATE;
 use super::scale::Prefix;
 use super::study;
 use super::table::{Energy, InvalidAttempt, JoulesOverReplicates, Recording, Report, Row};
@@ -249,10 +250,15 @@ fn alike(attempts: &[InvalidAttempt]) -> Vec<Vec<&InvalidAttempt>> {
 
 fn remarks(report: &Report) -> TextTable {
     // Rows of one node and kind with the same remarks, together; each group where its first row stood.
+    // A study has said in a warning, and beside each figure, how many replicates there are.
+    let remarks = |row: &Row| -> Vec<String> {
+        let is_said = |note: &&String| report.study.is_some() && *note == ONE_REPLICATE;
+        row.notes.iter().filter(|note| !is_said(note)).cloned().collect()
+    };
     let mut groups: Vec<Vec<&Row>> = Vec::new();
-    for row in report.rows.iter().filter(|row| !row.notes.is_empty()) {
+    for row in report.rows.iter().filter(|row| !remarks(row).is_empty()) {
         let is_alike = |group: &&mut Vec<&Row>| {
-            (&group[0].node, group[0].kind, &group[0].notes) == (&row.node, row.kind, &row.notes)
+            (&group[0].node, group[0].kind, remarks(group[0])) == (&row.node, row.kind, remarks(row))
         };
         match groups.iter_mut().find(is_alike) {
             Some(group) => group.push(row),
@@ -264,7 +270,7 @@ fn remarks(report: &Report) -> TextTable {
     table.words("treatment", groups.iter().map(treatments));
     table.words("node", groups.iter().map(|group| group[0].node.clone()));
     table.words("kind", groups.iter().map(|group| kind_cell(group[0])));
-    table.words("remark", groups.iter().map(|group| group[0].notes.join("; ")));
+    table.words("remark", groups.iter().map(|group| remarks(group[0]).join("; ")));
     table.finish()
 }
 

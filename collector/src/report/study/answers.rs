@@ -82,9 +82,14 @@ fn by_energy(comparison: &Comparison) -> String {
             quantity.trim_start_matches("energy of "),
             test(comparison)
         ),
-        (_, half_width) => format!(
+        (_, Some(half_width)) => format!(
             "{caveat}no difference shown in the {quantity} between {name} and {reference_name} on {node} ({}).",
             unshown(comparison, difference, half_width, "%")
+        ),
+        (_, None) => format!(
+            "{caveat}not tested, {}: {quantity} of {name} on {node}, {} % to {reference_name}.",
+            untested(comparison),
+            signed(difference, 1)
         ),
     }
 }
@@ -100,9 +105,14 @@ fn by_accuracy(comparison: &Comparison) -> String {
             sized(difference, half_width, "points", if difference < 0.0 { "below" } else { "above" }),
             test(comparison)
         ),
-        (_, half_width) => format!(
+        (_, Some(half_width)) => format!(
             "No difference shown in the accuracy between {name} and {reference_name} ({}).",
             unshown(comparison, difference, half_width, "points")
+        ),
+        (_, None) => format!(
+            "Not tested, {}: accuracy of {name}, {} points to {reference_name}.",
+            untested(comparison),
+            signed(difference, 1)
         ),
     }
 }
@@ -126,20 +136,20 @@ fn tests(count: usize) -> String {
     if count == 1 { "1 comparison".to_owned() } else { format!("{count} comparisons") }
 }
 
-/// Why nothing is shown, and what could not have been.
-fn unshown(comparison: &Comparison, difference: f64, half_width: Option<f64>, unit: &str) -> String {
-    let count = comparison.replicate_count;
-    let Some(half_width) = half_width else {
-        let why = if count < 2 { "a single replicate" } else { "no scatter between the replicates" };
-        return format!("{} {unit}; {why}, so no test", signed(difference, 1));
-    };
+/// What is not shown, and what could not have been.
+fn unshown(comparison: &Comparison, difference: f64, half_width: f64, unit: &str) -> String {
     let decimals = decimals(half_width);
     format!(
-        "{} {unit}; {}; with {count} replicates a difference below {half_width:.decimals$} {unit} could not have been \
-         seen",
+        "{} {unit}; {}; with {} replicates a difference below {half_width:.decimals$} {unit} could not have been seen",
         signed(difference, decimals),
-        test(comparison)
+        test(comparison),
+        comparison.replicate_count
     )
+}
+
+/// Why there is no test.
+fn untested(comparison: &Comparison) -> &'static str {
+    if comparison.replicate_count < 2 { "for a single replicate" } else { "as the replicates do not scatter" }
 }
 
 fn p_text(p: f64) -> String {

@@ -58,3 +58,9 @@ pub(super) fn spread_scale(prefix: Prefix, figures: impl Iterator<Item = f64>) -
 pub(super) fn count(count: Option<u64>) -> Option<f64> {
     count.map(|count| count as f64)
 }
+
+/// A difference with its sign; what rounds to nothing has none.
+pub(super) fn signed(difference: f64, decimals: usize) -> String {
+    let text = format!("{difference:+.decimals$}");
+    if text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) { text } else { text[1..].to_owned() }
+}

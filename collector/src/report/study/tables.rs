@@ -5,7 +5,7 @@ use super::super::scale::Prefix;
 use super::super::table::{INFERENCE, JoulesOverReplicates, Quality, Report, Row};
 use super::super::text::{ABSENT, Scale, Table, TextTable};
 use super::super::words::kind_word;
-use super::cells::{DIGITS, PLUS_MINUS, count, joules_cell, own_scale};
+use super::cells::{DIGITS, PLUS_MINUS, count, joules_cell, own_scale, signed};
 use super::{Comparison, Study, costs, count_text, has_families};
 use crate::result::Kind;
 use crate::statistics::Scores;
@@ -112,7 +112,7 @@ fn techniques(report: &Report, study: &Study, rows: &[&Row]) -> TextTable {
         match relation.and_then(|relation| relation.accuracy_points_to_parent) {
             Some(points) => {
                 let doubt = if relation.is_some_and(Relation::is_suspect) { "!! " } else { "" };
-                format!("{doubt}{points:+.2}")
+                format!("{doubt}{}", signed(points, 2))
             }
             None => ABSENT.to_owned(),
         }
@@ -168,7 +168,8 @@ fn speed(report: &Report, rows: &[&Row]) -> TextTable {
     let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.latency.is_some() || row.memory.is_some()).collect();
     let mut table = Table::new(&title("RQ3 Latency, work and memory of each technique", report, &rows, None));
     lead(&mut table, report, &rows, true);
-    table.words("runtime", rows.iter().map(|row| row.runtimes.join(", ")));
+    let name = |runtime: &String| runtime.split(' ').next().unwrap_or_default().to_owned();
+    table.words("runtime", rows.iter().map(|row| row.runtimes.iter().map(name).collect::<Vec<_>>().join(", ")));
     table.figures(
         "threads".to_owned(),
         rows.iter().map(|row| row.thread_count.map_or_else(|| ABSENT.to_owned(), |count| count.to_string())),
@@ -184,6 +185,13 @@ fn speed(report: &Report, rows: &[&Row]) -> TextTable {
     let memory = |row: &Row| count(row.memory.map(|memory| memory.bytes_peak));
     let scale = own_scale(rows.iter().filter_map(|row| memory(row)));
     table.figures(scale.head("peak\nmemory", "B"), rows.iter().map(|row| scale.cell(memory(row))));
+    let mut versions: Vec<&str> = rows.iter().flat_map(|row| &row.runtimes).map(String::as_str).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    table.note(format!(
+        "Latency over all inferences of all replicates, from copying the input in to reading the output out. Runtimes: {}.",
+        versions.join(", ")
+    ));
     table.finish()
 }
 
@@ -223,9 +231,9 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
     let saved = |row: &&Row| match study.of_technique(row) {
         _ if study.relation(row).is_some_and(Relation::is_suspect) => "suspect".to_owned(),
         Some(Comparison { difference: Some(difference), interval95_half_width: Some(half_width), .. }) => {
-            format!("{difference:+.1} ± {half_width:.1}")
+            format!("{} ± {half_width:.1}", signed(*difference, 1))
         }
-        Some(Comparison { difference: Some(difference), .. }) => format!("{difference:+.1}"),
+        Some(Comparison { difference: Some(difference), .. }) => signed(*difference, 1),
         Some(Comparison { not_comparable: Some(_), .. }) => "apart".to_owned(),
         _ => ABSENT.to_owned(),
     };
@@ -253,7 +261,7 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
             None => ABSENT.to_owned(),
         }
     };
-    table.figures("break-even\n(inferences)".to_owned(), rows.iter().map(break_even));
+    table.figures("break-\neven".to_owned(), rows.iter().map(break_even));
     let front = |row: &&Row| match study.relation(row) {
         Some(relation) if relation.is_on_pareto_front => "●".to_owned(),
         _ => String::new(),
