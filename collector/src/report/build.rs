@@ -33,6 +33,7 @@ pub(super) fn build(run: &RunReport) -> Report {
     }
     // Kinds stand apart; inside one, the experiment's order stays. Rows without a kind come last.
     rows.sort_by_key(|row| (row.kind.is_none(), row.kind));
+    complete_from_training(&mut rows);
     let invalid_attempts = invalid_attempts(run);
     let relations = relations::relations(run, &rows);
     let warnings = warnings::warnings(run, &rows, &relations, &invalid_attempts);
@@ -45,6 +46,19 @@ pub(super) fn build(run: &RunReport) -> Report {
         rows,
         recordings,
         invalid_attempts,
+    }
+}
+
+/// Gives models whose files do not tell their parameters and work those of the network that was trained.
+fn complete_from_training(rows: &mut [Row]) {
+    let trained: Vec<Row> =
+        rows.iter().filter(|row| row.workload == "train" && row.family.is_some()).cloned().collect();
+    for row in rows.iter_mut() {
+        let of_family = |trained: &&Row| trained.family == row.family && trained.framework == row.framework;
+        if let Some(trained) = trained.iter().find(of_family) {
+            row.parameter_count = row.parameter_count.or(trained.parameter_count);
+            row.mac_count = row.mac_count.or(trained.mac_count);
+        }
     }
 }
 

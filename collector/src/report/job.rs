@@ -22,7 +22,7 @@ pub struct JobFigures {
     pub frameworks: Vec<String>,
     /// The phases that the job told, then the whole job.
     pub phases: Vec<PhaseFigures>,
-    /// Parameters of the model, as the job states them.
+    /// Parameters of the model, as the job states them: the same in all frameworks. A file may fold some away.
     pub parameter_count: Option<u64>,
     /// Multiply-accumulates of one inference, as the job states them.
     pub mac_count: Option<u64>,
@@ -70,18 +70,11 @@ pub(super) fn figures(replicates: &[Counted<'_>], carbon: Option<&Carbon>) -> Op
         let artifacts = jobs.iter().flat_map(|job| &job.artifacts).filter(|artifact| artifact.role == role);
         artifacts.map(|artifact| artifact.file_bytes).max()
     };
-    let models = || jobs.iter().flat_map(|job| &job.artifacts).filter_map(|artifact| artifact.model.as_ref());
     Some(JobFigures {
         frameworks: distinct(jobs.iter().map(|job| format!("{} {}", job.framework, job.framework_version))),
         phases: phases(&jobs, carbon),
-        parameter_count: models()
-            .filter_map(|model| model.parameter_count)
-            .max()
-            .or(jobs.iter().filter_map(|job| job.parameter_count).max()),
-        mac_count: models()
-            .filter_map(|model| model.mac_count)
-            .max()
-            .or(jobs.iter().filter_map(|job| job.mac_count).max()),
+        parameter_count: jobs.iter().filter_map(|job| job.parameter_count).max(),
+        mac_count: jobs.iter().filter_map(|job| job.mac_count).max(),
         model_file_bytes: size("model"),
         checkpoint_file_bytes: size("checkpoint"),
         memory_bytes_peak: jobs.iter().map(|job| job.memory_bytes_peak).max().unwrap_or(0),

@@ -41,7 +41,10 @@ pub(super) fn filled(row: Row, replicates: &[Counted<'_>], carbon: Option<&Carbo
     if let Some(energy) = &energy {
         notes.extend(energy_notes(energy));
     }
-    let models: Vec<_> = replicates.iter().filter_map(|counted| counted.measurement.model.as_ref()).collect();
+    let jobs = replicates.iter().filter_map(|counted| counted.measurement.job.as_ref());
+    let made = jobs.flat_map(|job| &job.artifacts).filter_map(|artifact| artifact.model.as_ref());
+    let executed = replicates.iter().filter_map(|counted| counted.measurement.model.as_ref());
+    let models: Vec<_> = executed.chain(made).collect();
     let job = job::figures(replicates, carbon);
     notes.extend(job.as_ref().into_iter().flat_map(|job| &job.notes).map(|note| format!("job: {note}")));
     let inferences_per_second = if is_recording || job.is_some() { None } else { inferences_per_second(replicates) };

@@ -74,14 +74,20 @@ pub(super) fn comparisons(rows: &[Row], relations: &[Relation]) -> Vec<Compariso
     comparisons
 }
 
-/// Jobs that train one model in different frameworks.
+/// Jobs that train one model in different frameworks: one family, or one number of parameters as the jobs state it. Jobs
+/// that state none are of one model when each framework trains just one.
 fn pairs(rows: &[Row]) -> Vec<(&Row, &Row)> {
     let trained: Vec<&Row> = rows.iter().filter(|row| row.workload == "train" && row.kind.is_some()).collect();
+    let parameters = |row: &Row| row.job.as_ref().and_then(|job| job.parameter_count);
+    let is_alone = |row: &Row| trained.iter().filter(|other| other.framework == row.framework).count() == 1;
     let mut pairs = Vec::new();
     for (index, one) in trained.iter().enumerate() {
         for other in &trained[index + 1..] {
             let is_one_family = one.family.is_some() && one.family == other.family;
-            let is_one_size = one.parameter_count.is_some() && one.parameter_count == other.parameter_count;
+            let is_one_size = match (parameters(one), parameters(other)) {
+                (Some(own), Some(others)) => own == others,
+                _ => is_alone(one) && is_alone(other),
+            };
             if one.framework != other.framework && (is_one_family || is_one_size) {
                 // The later one is seen beside the earlier one, as a reader goes down a table.
                 pairs.push((*other, *one));

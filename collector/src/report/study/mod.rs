@@ -60,12 +60,18 @@ pub(super) fn study(rows: &[Row], relations: Vec<Relation>) -> Option<Study> {
     Some(Study { answers: answers::answers(rows, &relations, &comparisons), relations, comparisons })
 }
 
-/// What people call a model: its family where there are several, its framework, its technique.
+/// What people call a model: as few of its family, framework and technique as tell it from others.
 pub(super) fn label(row: &Row, rows: &[Row]) -> String {
+    if row.family.is_none() {
+        return row.treatment.clone();
+    }
+    let has_frameworks = rows.iter().any(|row| {
+        rows.iter().any(|other| row.family.is_some() && row.family == other.family && row.framework != other.framework)
+    });
     let family = row.family.as_deref().filter(|_| has_families(rows));
-    let parts: Vec<&str> = family.into_iter().chain(row.framework.as_deref()).chain(row.technique.as_deref()).collect();
-    // Two training entries may differ in nothing that these words say: a model from a file says none of them.
-    if row.family.is_none() || parts.is_empty() { row.treatment.clone() } else { parts.join(" ") }
+    let framework = row.framework.as_deref().filter(|_| has_frameworks || family.is_none());
+    let parts: Vec<&str> = family.into_iter().chain(framework).chain(row.technique.as_deref()).collect();
+    if parts.is_empty() { row.treatment.clone() } else { parts.join(" ") }
 }
 
 /// A count of inferences to three digits: more would claim to know the joules behind it well.

@@ -150,6 +150,34 @@ fn the_answers_say_what_is_shown_and_what_is_not() {
     assert!(techniques.contains("torch executorch-int8 has the least mean energy per inference"), "{techniques}");
 }
 
+/// An experiment's training entries have one framework each, so a family is a framework's own; and a torch model's file
+/// tells nothing, where a TFLite file has parameters folded away.
+#[test]
+fn entries_of_one_framework_each_are_compared_by_what_their_jobs_state() {
+    let mut run = study();
+    for facts in &mut run.treatments {
+        facts.family = format!("resnet8-{}", facts.framework);
+    }
+    for attempt in &mut run.attempts {
+        let measurement = attempt.measurement.as_mut().unwrap();
+        let made = measurement.job.iter_mut().flat_map(|job| &mut job.artifacts);
+        let is_torch = attempt.treatment.contains("torch");
+        for model in measurement.model.iter_mut().chain(made.filter_map(|artifact| artifact.model.as_mut())) {
+            model.parameter_count = (!is_torch).then_some(77_360);
+            model.mac_count = None;
+        }
+    }
+    let report = values(&run);
+    assert_eq!(report.warnings, []);
+    let training = answer(&report, 0);
+    assert!(training.contains("resnet8-torch took 11 %"), "{training}");
+    assert!(training.contains("less energy for training than resnet8-tensorflow on host-a"), "{training}");
+    assert!(answer(&report, 2).contains("resnet8-torch executorch-int8 has the least"), "{}", answer(&report, 2));
+    assert_eq!(row(&report, "resnet8-tensorflow-qat").parameter_count, Some(77_360));
+    assert_eq!(row(&report, "resnet8-torch-dynamic").parameter_count, Some(78_666));
+    assert_eq!(row(&report, "resnet8-torch-dynamic").mac_count, Some(12_501_632));
+}
+
 // === the five faults ===
 
 #[test]
