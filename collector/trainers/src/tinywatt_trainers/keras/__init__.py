@@ -1,0 +1,1 @@
+"""Training and optimisation in TensorFlow; deployables are `.tflite` files."""
