@@ -4,6 +4,7 @@
 
 pub mod artifacts;
 pub mod assess;
+pub mod carbon;
 pub mod clock;
 pub mod clock_fit;
 pub mod command;
