@@ -34,6 +34,8 @@ enum Command {
     Export(Asking<command::export::Arguments>),
     /// Stop a run
     Cancel(Asking<command::cancel::Arguments>),
+    /// List, install and execute the Python trainers that jobs use
+    Trainer(command::trainer::Arguments),
 }
 
 /// A command that asks a running collector.
@@ -78,5 +80,6 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cancel(asking) => {
             command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
+        Command::Trainer(arguments) => command::trainer::run(arguments),
     }
 }

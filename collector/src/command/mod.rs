@@ -11,6 +11,7 @@ pub mod runs;
 pub mod schedule;
 pub mod serve;
 mod table;
+pub mod trainer;
 mod upload;
 mod watch;
 
