@@ -1,10 +1,13 @@
 //! An experiment: a TOML file and the files it names, checked whole. Starts nothing.
 //!
+//! What it trains becomes jobs, and models that the run makes itself (`training/`).
+//!
 //! [`Experiment::read`] checks everything that can be told without a collector: keys, values, data set, models, and
 //! whether they fit each other. [`Experiment::prepare`] checks the rest against the nodes that a collector knows, and
 //! builds what is submitted. Both report all problems at once.
 
 mod artifact;
+mod carbon;
 mod files;
 mod fit;
 mod keys;
@@ -12,18 +15,22 @@ mod parse;
 mod prepare;
 mod problem;
 mod recording;
+mod training;
+mod training_data;
 
 use std::path::Path;
 use std::time::Duration;
 
 use tinywatt_proto::ids::{ChannelName, NodeId};
+use tinywatt_proto::time::nanoseconds;
+use tinywatt_proto::v1;
 
 pub use artifact::Artifact;
 pub use prepare::Prepared;
 pub use problem::{Located, Place, Problem, Problems};
 
 use crate::dataset::Dataset;
-use crate::tflite::Precision;
+use self::training::{Architecture, Entry, Training, TrainingData};
 
 /// An experiment whose file, data set, models and traces were read and fit each other.
 #[derive(Debug, Clone)]
@@ -36,6 +43,15 @@ pub struct Experiment {
     dataset: Option<LoadedDataset>,
     models: Vec<LoadedModel>,
     traces: Vec<LoadedTrace>,
+    trained: Option<Trained>,
+}
+
+/// What is trained.
+#[derive(Debug, Clone)]
+struct Trained {
+    training: Training,
+    data: TrainingData,
+    entries: Vec<Entry<Architecture>>,
 }
 
 /// What the file says beside data set, models and traces.
@@ -48,6 +64,7 @@ struct Design {
     nodes: Vec<Located<NodeId>>,
     channel: Option<Located<ChannelName>>,
     windows: Windows,
+    carbon: Option<v1::Carbon>,
 }
 
 /// How long each part of a trial takes.
@@ -57,6 +74,19 @@ struct Windows {
     active: Located<Duration>,
     cool_down: Duration,
     warm_up_inference_count: u32,
+}
+
+impl Windows {
+    /// A workload that has them, and nothing else yet.
+    fn inference(&self) -> v1::InferenceWorkload {
+        v1::InferenceWorkload {
+            warm_up_inference_count: self.warm_up_inference_count,
+            idle_ns: nanoseconds(self.idle.value),
+            active_ns: nanoseconds(self.active.value),
+            cool_down_ns: nanoseconds(self.cool_down),
+            ..v1::InferenceWorkload::default()
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -69,10 +99,12 @@ struct LoadedDataset {
 struct LoadedModel {
     name: String,
     runtime: Located<String>,
+    engine: String,
     thread_count: Located<u32>,
     input_scale: Option<f64>,
     input_offset: Option<f64>,
-    precision: Precision,
+    /// Empty when the file does not tell.
+    precision: String,
     artifact: Artifact,
 }
 
@@ -116,8 +148,8 @@ impl Experiment {
         let (Some(design), true) = (draft.design, findings.is_empty()) else {
             return Err(findings.into_problems(&origin).expect("a design is only refused with a reason"));
         };
-        let files::Loaded { dataset, models, traces } = loaded;
-        Ok(Self { text: text.to_owned(), origin, design, dataset, models, traces })
+        let files::Loaded { dataset, models, traces, trained } = loaded;
+        Ok(Self { text: text.to_owned(), origin, design, dataset, models, traces, trained })
     }
 
     /// Name of the experiment.
