@@ -36,6 +36,8 @@ enum Command {
     Cancel(Asking<command::cancel::Arguments>),
     /// List, install and execute the Python trainers that jobs use
     Trainer(command::trainer::Arguments),
+    /// List, fetch and check data sets
+    Dataset(command::dataset::Arguments),
 }
 
 /// A command that asks a running collector.
@@ -81,5 +83,6 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
         Command::Trainer(arguments) => command::trainer::run(arguments),
+        Command::Dataset(arguments) => command::dataset::run(arguments).await,
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod cancel;
 mod client;
+pub mod dataset;
 pub mod demo;
 pub mod export;
 pub mod nodes;

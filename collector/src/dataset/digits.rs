@@ -32,11 +32,14 @@ pub const MODELS: [DigitsModel; 4] =
 /// The 450 test inputs, as an input set's bytes.
 pub const TEST_SET: &[u8] = include_bytes!("../../data/digits/test.twin");
 
+/// The other 1,347 inputs, those that the models were trained on.
+pub const TRAIN_SET: &[u8] = include_bytes!("../../data/digits/train.twin");
+
 /// Pixels run from 0 to 16; the models take 0 to 1.
-const INPUT_SCALE: f64 = 1.0 / 16.0;
+pub(super) const INPUT_SCALE: f64 = 1.0 / 16.0;
 
 pub(super) fn load(limit: Option<u32>) -> Result<Dataset, DatasetError> {
-    let inputs = InputSet::from_bytes(TEST_SET).expect("a test reads the file that is built in");
+    let inputs = built_in(TEST_SET);
     Ok(Dataset {
         kind: Kind::Digits,
         inputs: first(inputs, limit, "digits")?,
@@ -44,4 +47,12 @@ pub(super) fn load(limit: Option<u32>) -> Result<Dataset, DatasetError> {
         input_scale: INPUT_SCALE,
         input_offset: 0.0,
     })
+}
+
+pub(super) fn train() -> InputSet {
+    built_in(TRAIN_SET)
+}
+
+fn built_in(bytes: &[u8]) -> InputSet {
+    InputSet::from_bytes(bytes).expect("tests read both files that are built in")
 }

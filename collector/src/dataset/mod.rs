@@ -1,12 +1,18 @@
-//! Test inputs with their labels, from a folder or from the program itself. Reads whole and checks whole.
+//! Inputs with their labels, from a folder or from the program itself, in their parts: train, validation, test. Reads
+//! whole and checks whole.
 //!
-//! Three layouts are known by name; one's own data go into a plain input set file (`proto/src/inputs.rs`), which is the
-//! data set `file`.
+//! Four layouts are known by name; one's own data go into plain input set files (`proto/src/inputs.rs`), which are the data
+//! set `file`. [`load`] reads test inputs, [`prepare`] all parts, [`fetch`] gets what is published.
 
 mod cifar10;
 pub mod digits;
+mod facts;
+pub mod fetch;
 mod kws;
+mod matlab;
 mod plain;
+mod split;
+mod svhn;
 
 use std::fmt;
 use std::fs::File;
@@ -15,28 +21,35 @@ use std::path::{Path, PathBuf};
 
 use tinywatt_proto::inputs::{Encoding, InputSet, InputSetError};
 
+pub use facts::Facts;
+pub use matlab::MatlabError;
+pub use split::{Prepared, SplitRequest, prepare, repeated_count};
+
 /// A data set that the collector can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Handwritten digits, 450 of 8×8 pixels, built in.
     Digits,
-    /// CIFAR-10's test images in the official binary layout.
+    /// CIFAR-10 in the official binary layout.
     Cifar10,
+    /// SVHN's cropped digits in the official MATLAB files.
+    Svhn,
     /// Keyword spotting of MLPerf Tiny.
     Kws,
-    /// An input set file.
+    /// An input set file, or a folder with one for each part.
     File,
 }
 
 impl Kind {
     /// All of them, in the order in which messages list them.
-    pub const ALL: [Self; 4] = [Self::Digits, Self::Cifar10, Self::Kws, Self::File];
+    pub const ALL: [Self; 5] = [Self::Digits, Self::Cifar10, Self::Svhn, Self::Kws, Self::File];
 
     /// Its name in experiment files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Digits => "digits",
             Self::Cifar10 => "cifar10",
+            Self::Svhn => "svhn",
             Self::Kws => "kws",
             Self::File => "file",
         }
@@ -47,9 +60,32 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether it is read from a path, which must then be given.
+    /// Whether it is read from a path, which must then be given or fetched.
     pub fn has_path(self) -> bool {
         self != Self::Digits
+    }
+}
+
+/// A part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What a model learns from.
+    Train,
+    /// What a trainer may look at.
+    Validation,
+    /// What decides about a model.
+    Test,
+}
+
+impl Part {
+    /// Its name for messages.
+    fn of(self, kind: Kind) -> String {
+        let name = match self {
+            Self::Train => "training",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        };
+        format!("the {name} part of {kind}")
     }
 }
 
@@ -141,6 +177,37 @@ pub enum DatasetError {
         /// Inputs there are.
         found: u64,
     },
+    /// No inputs are asked for.
+    #[error("a limit of 0 leaves nothing of {origin}; set 1 or more, or leave it out")]
+    LimitZero {
+        /// Data set.
+        origin: String,
+    },
+    /// A MATLAB file is damaged or another one.
+    #[error("{path} is not what it should be: {source}; fetch it again", path = path.display())]
+    Matlab {
+        /// File.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: MatlabError,
+    },
+    /// There is nothing to train on.
+    #[error("the data set '{kind}' cannot be trained on: {reason}")]
+    NoTraining {
+        /// Data set.
+        kind: Kind,
+        /// Why, and what would do.
+        reason: &'static str,
+    },
+    /// Parts of one's own data set do not belong together.
+    #[error("{path} {problem}", path = path.display())]
+    Misfit {
+        /// File.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
     /// Class names do not fit the classes.
     #[error("{found} class names are given, and the data set has {expected} classes")]
     ClassNames {
@@ -167,7 +234,7 @@ pub struct Request {
 /// Largest input set file that is read, bytes: it is held in memory here, and again on each node.
 pub const INPUT_SET_BYTES_MAX: u64 = 512 << 20;
 
-/// Reads a data set.
+/// Reads a data set's test inputs.
 ///
 /// # Errors
 /// Any [`DatasetError`]; the message names the file and what to do.
@@ -176,6 +243,7 @@ pub fn load(request: &Request) -> Result<Dataset, DatasetError> {
     match request.kind {
         Kind::Digits => digits::load(request.limit),
         Kind::Cifar10 => cifar10::load(path, request.limit),
+        Kind::Svhn => svhn::load(path, request.limit),
         Kind::Kws => kws::load(path, request.limit),
         Kind::File => plain::load(path, request.limit, request.class_names.as_deref()),
     }
@@ -184,6 +252,7 @@ pub fn load(request: &Request) -> Result<Dataset, DatasetError> {
 /// How many inputs to take of those there are.
 fn limited(limit: Option<u32>, found: u64, origin: impl fmt::Display) -> Result<usize, DatasetError> {
     match limit {
+        Some(0) => Err(DatasetError::LimitZero { origin: origin.to_string() }),
         Some(limit) if u64::from(limit) > found => {
             Err(DatasetError::Limit { limit, origin: origin.to_string(), found })
         }
@@ -198,7 +267,10 @@ fn first(set: InputSet, limit: Option<u32>, origin: impl fmt::Display) -> Result
     if count == set.labels().len() {
         return Ok(set);
     }
-    let data = (0..count).flat_map(|index| set.input(index)).copied().collect();
+    let mut data = Vec::with_capacity(count * set.input(0).len());
+    for index in 0..count {
+        data.extend_from_slice(set.input(index));
+    }
     let labels = set.labels()[..count].to_vec();
     Ok(InputSet::new(set.encoding(), set.class_count(), set.shape().to_vec(), labels, data)
         .expect("the beginning of a set, with at least one input, is a set"))

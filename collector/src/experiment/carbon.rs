@@ -32,7 +32,13 @@ pub(super) fn parse(mut keys: Keys<'_>, findings: &mut Findings) -> Option<v1::C
     if let Some(pue) = &pue
         && pue.value < 1.0
     {
-        findings.add(&pue.place, format_args!("must be at least 1 (all energy of the place per energy of the machine), and is {}", pue.value));
+        findings.add(
+            &pue.place,
+            format_args!(
+                "must be at least 1 (all energy of the place per energy of the machine), and is {}",
+                pue.value
+            ),
+        );
     }
     let pue = pue.map_or(1.0, |pue| pue.value);
     match (country, intensity) {

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::parse::{DatasetKeys, Files, LITERT, ModelKeys, TraceKeys};
 use super::problem::{Findings, Located};
 use super::training::{ArchitectureKey, Entry, Training, TrainingData};
-use super::{Artifact, LoadedDataset, LoadedModel, LoadedTrace, Trained, fit, recording, training_data};
+use super::{Artifact, Fetch, LoadedDataset, LoadedModel, LoadedTrace, Trained, fit, recording, training_data};
 use crate::dataset::{self, Dataset, DatasetError, Request};
 use crate::tflite::Model;
 
@@ -23,16 +23,19 @@ pub(super) struct Loaded {
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
 /// Reads all files; what cannot be read or does not fit is noted and left out.
-pub(super) fn load(files: Files, folder: &Path, findings: &mut Findings) -> Loaded {
+pub(super) fn load(files: Files, folder: &Path, fetch: Fetch<'_>, findings: &mut Findings) -> Loaded {
     let Files { dataset: keys, models, traces, training, entries } = files;
     if entries.is_empty()
         && let Some(limit) = keys.iter().flat_map(|keys| keys.train_limit.iter().chain(&keys.validation_limit)).next()
     {
         findings.add(&limit.place, "limits what is trained on, and nothing is; leave it out, or add a [[train]]");
     }
-    let data = keys.as_ref().filter(|_| !entries.is_empty());
-    let data = data.and_then(|keys| training_data::load(keys, training.as_ref(), folder, findings));
-    let dataset = keys.and_then(|keys| dataset(keys, folder, findings));
+    let is_learnt = !entries.is_empty();
+    let (dataset, data) = match keys.and_then(|keys| Some((place(&keys, folder, fetch, findings)?, keys))) {
+        Some((path, keys)) if is_learnt => training_data::load(keys, path, training.as_ref(), findings).unzip(),
+        Some((path, keys)) => (dataset(keys, path, findings), None),
+        None => (None, None),
+    };
     let asked = dataset.as_ref().map(|loaded| &loaded.dataset);
     let models = models.into_iter().filter_map(|keys| model(keys, asked, folder, findings)).collect();
     let traces = traces.into_iter().filter_map(|keys| trace(keys, folder, findings)).collect();
@@ -62,13 +65,27 @@ fn trained(
     Some(Trained { training: training?, data: data?, entries: loaded })
 }
 
-fn dataset(keys: DatasetKeys, folder: &Path, findings: &mut Findings) -> Option<LoadedDataset> {
-    let path = keys.path.as_ref().map(|path| folder.join(&path.value)).unwrap_or_default();
+/// Where the data set stands: as the experiment says, or where it was fetched to.
+fn place(keys: &DatasetKeys, folder: &Path, fetch: Fetch<'_>, findings: &mut Findings) -> Option<PathBuf> {
+    if let Some(path) = &keys.path {
+        return Some(folder.join(&path.value));
+    }
+    if !keys.kind.has_path() {
+        return Some(PathBuf::new());
+    }
+    // A long way, not worth going for an experiment that will be refused.
+    if !findings.is_empty() {
+        return None;
+    }
+    fetch(keys.kind).map_err(|problem| findings.add(&keys.place, problem)).ok()
+}
+
+fn dataset(keys: DatasetKeys, path: PathBuf, findings: &mut Findings) -> Option<LoadedDataset> {
     let limit = keys.limit.as_ref().map(|limit| limit.value);
     let request = Request { kind: keys.kind, path, limit, class_names: keys.class_names };
     match dataset::load(&request) {
         Ok(dataset) => {
-            let artifact = Artifact::new(format!("{} inputs", dataset.kind), dataset.inputs.to_bytes());
+            let artifact = training_data::artifact_of_test(&dataset.inputs, dataset.kind);
             Some(LoadedDataset { dataset, artifact })
         }
         Err(error) => {
@@ -118,6 +135,8 @@ fn model(keys: ModelKeys, dataset: Option<&Dataset>, folder: &Path, findings: &m
         thread_count,
         input_scale: input_scale.map(|scale| scale.value),
         input_offset: input_offset.map(|offset| offset.value),
+        parameter_count: model.as_ref().map(|model| model.parameter_count),
+        mac_count: model.as_ref().and_then(|model| model.mac_count),
         precision: model.map(|model| model.precision.to_string()).unwrap_or_default(),
         artifact: Artifact::new(file_name(&path), content),
     })

@@ -314,8 +314,11 @@ fn json(value: &DeValue<'_>, depth: usize) -> Result<serde_json::Value, &'static
             serde_json::Value::Array(entries.collect::<Result<_, _>>()?)
         }
         DeValue::Table(table) => {
-            let members = table.iter().map(|(key, value)| Ok((key.get_ref().to_string(), json(value.get_ref(), depth)?)));
-            serde_json::Value::Object(members.collect::<Result<_, _>>()?)
+            let mut members = serde_json::Map::new();
+            for (key, value) in table.iter() {
+                members.insert(key.get_ref().to_string(), json(value.get_ref(), depth)?);
+            }
+            serde_json::Value::Object(members)
         }
         DeValue::Datetime(_) => return Err("is a date, which JSON does not have; write it as a text in quotes"),
     })

@@ -18,7 +18,7 @@ mod recording;
 mod training;
 mod training_data;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tinywatt_proto::ids::{ChannelName, NodeId};
@@ -29,8 +29,8 @@ pub use artifact::Artifact;
 pub use prepare::Prepared;
 pub use problem::{Located, Place, Problem, Problems};
 
-use crate::dataset::Dataset;
 use self::training::{Architecture, Entry, Training, TrainingData};
+use crate::dataset::{Dataset, Kind};
 
 /// An experiment whose file, data set, models and traces were read and fit each other.
 #[derive(Debug, Clone)]
@@ -103,8 +103,10 @@ struct LoadedModel {
     thread_count: Located<u32>,
     input_scale: Option<f64>,
     input_offset: Option<f64>,
-    /// Empty when the file does not tell.
+    /// Empty when the file does not tell, as the next two are absent.
     precision: String,
+    parameter_count: Option<u64>,
+    mac_count: Option<u64>,
     artifact: Artifact,
 }
 
@@ -114,15 +116,30 @@ struct LoadedTrace {
     artifact: Artifact,
 }
 
+/// Gets a published data set and tells its folder, or why not.
+pub type Fetch<'a> = &'a mut dyn FnMut(Kind) -> Result<PathBuf, String>;
+
+fn not_fetched(kind: Kind) -> Result<PathBuf, String> {
+    Err(format!("has no path; fetch it with `collector dataset fetch {kind}` and name its folder"))
+}
+
 /// Largest experiment file, bytes: it travels in one message together with its treatments.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 impl Experiment {
-    /// Reads an experiment file and every file that it names. Paths in it are relative to it.
+    /// Reads an experiment file and every file that it names. Paths in it are relative to it. Fetches nothing.
     ///
     /// # Errors
     /// All problems, in the order of the file.
     pub fn read(path: &Path) -> Result<Self, Problems> {
+        Self::read_fetching(path, &mut not_fetched)
+    }
+
+    /// Like [`Experiment::read`]; a data set without a path is asked of `fetch` once all else is right.
+    ///
+    /// # Errors
+    /// All problems, in the order of the file.
+    pub fn read_fetching(path: &Path, fetch: Fetch<'_>) -> Result<Self, Problems> {
         let refuse = |message: String| Problems {
             origin: path.display().to_string(),
             problems: vec![Problem { place: None, message }],
@@ -130,7 +147,7 @@ impl Experiment {
         let bytes = files::read_at_most(path, TEXT_BYTES_MAX)
             .map_err(|error| refuse(format!("the experiment cannot be read: {error}")))?;
         let text = String::from_utf8(bytes).map_err(|_| refuse("the experiment is not text in UTF-8".to_owned()))?;
-        Self::parse(&text, path)
+        Self::parse_fetching(&text, path, fetch)
     }
 
     /// Like [`Experiment::read`] for a text in memory; `path` is where it stands, or would stand.
@@ -138,13 +155,17 @@ impl Experiment {
     /// # Errors
     /// All problems, in the order of the file.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Problems> {
+        Self::parse_fetching(text, path, &mut not_fetched)
+    }
+
+    fn parse_fetching(text: &str, path: &Path, fetch: Fetch<'_>) -> Result<Self, Problems> {
         let origin = path.display().to_string();
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut findings = problem::Findings::default();
         let Some(draft) = parse::parse(text, &mut findings) else {
             return Err(findings.into_problems(&origin).expect("a draft is only refused with a reason"));
         };
-        let loaded = files::load(draft.files, folder, &mut findings);
+        let loaded = files::load(draft.files, folder, fetch, &mut findings);
         let (Some(design), true) = (draft.design, findings.is_empty()) else {
             return Err(findings.into_problems(&origin).expect("a design is only refused with a reason"));
         };
@@ -158,5 +179,7 @@ impl Experiment {
     }
 }
 
+#[cfg(test)]
+mod study_tests;
 #[cfg(test)]
 mod tests;

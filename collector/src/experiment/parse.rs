@@ -112,7 +112,8 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Draft> {
     let design = design(keys, node_of_jobs, findings);
     check_names(&models, &traces, &entries, findings);
     if let Some(design) = &design {
-        let on_devices = models.len() + traces.len() + entries.iter().map(|entry| entry.techniques.len()).sum::<usize>();
+        let on_devices =
+            models.len() + traces.len() + entries.iter().map(|entry| entry.techniques.len()).sum::<usize>();
         let everything = models.len()
             + traces.len()
             + entries.iter().map(|entry| training::treatment_names(entry).len()).sum::<usize>();
@@ -281,7 +282,7 @@ fn dataset(mut keys: Keys<'_>, findings: &mut Findings) -> Option<DatasetKeys> {
         return None;
     };
     match &path {
-        None if kind.has_path() => {
+        None if kind.has_path() && kind.fetch_bytes().is_none() => {
             findings.add(
                 &Place { key: "dataset.path".to_owned(), ..place },
                 format_args!("is missing; '{kind}' is read from a folder or file of yours"),
@@ -371,9 +372,7 @@ pub(super) fn name_of(keys: &mut Keys<'_>, characters_max: usize, findings: &mut
 
 /// Whether a text can stand in a table.
 pub(super) fn is_line(text: &str, characters_max: usize) -> bool {
-    (1..=characters_max).contains(&text.chars().count())
-        && text.trim() == text
-        && !text.chars().any(char::is_control)
+    (1..=characters_max).contains(&text.chars().count()) && text.trim() == text && !text.chars().any(char::is_control)
 }
 
 /// What executes a file of this name.

@@ -191,6 +191,8 @@ impl Experiment {
             workload: Some(v1::treatment::Workload::Inference(workload)),
             model_file_bytes: model.artifact.content.len() as u64,
             precision: model.precision.clone(),
+            parameter_count: model.parameter_count,
+            mac_count: model.mac_count,
             ..v1::Treatment::default()
         }
     }

@@ -1,7 +1,8 @@
-//! What a `.tflite` file says about its model: inputs, outputs and precision. Never runs it.
+//! What a `.tflite` file says about its model: inputs, outputs, precision and cost. Never runs it.
 //!
 //! Field numbers are those of TensorFlow Lite's `schema.fbs`, version 3.
 
+mod cost;
 mod flatbuffer;
 mod precision;
 mod tensor;
@@ -12,6 +13,7 @@ pub use flatbuffer::Malformed;
 pub use precision::Precision;
 pub use tensor::{Element, Quantisation, Tensor};
 
+use cost::Operator;
 use flatbuffer::Table;
 use precision::Census;
 
@@ -24,6 +26,12 @@ pub struct Model {
     pub outputs: Vec<Tensor>,
     /// In which numbers it computes.
     pub precision: Precision,
+    /// Elements of the constants that operations take as weights, biases included. Pruned weights count, quantisation
+    /// changes nothing, and what the converter has folded away is not there any more.
+    pub parameter_count: u64,
+    /// Multiply-accumulates of one inference at batch 1, of convolutions and matrix products. `None` where the file
+    /// holds operations whose work its shapes do not tell (recurrent, custom or control flow ones).
+    pub mac_count: Option<u64>,
 }
 
 /// Bytes are not a model that we can read.
@@ -62,8 +70,15 @@ mod subgraph {
     pub(super) const OPERATORS: usize = 3;
 }
 
+/// Fields of the table `OperatorCode`.
+mod operator_code {
+    pub(super) const CODE_BEFORE_128: usize = 0;
+    pub(super) const CODE: usize = 3;
+}
+
 /// Fields of the table `Operator`.
 mod operator {
+    pub(super) const CODE_INDEX: usize = 0;
     pub(super) const INPUTS: usize = 1;
     pub(super) const OUTPUTS: usize = 2;
     pub(super) const OPTIONS: usize = 4;
@@ -111,23 +126,26 @@ impl Model {
             .into_iter()
             .map(|buffer| buffer_is_filled(bytes, buffer))
             .collect::<Result<Vec<_>, _>>()?;
-        root.tables(model::OPERATOR_CODES)?;
+        let codes = root.tables(model::OPERATOR_CODES)?.into_iter().map(code).collect::<Result<Vec<_>, _>>()?;
         root.vector(model::DESCRIPTION, 1)?;
         let subgraphs = root.tables(model::SUBGRAPHS)?;
         let Some(&main) = subgraphs.first() else {
             return Err(Malformed { at: root.place(), what: "the model has no subgraph".into() }.into());
         };
         let tensors = main.tables(subgraph::TENSORS)?;
-        check_operators(main, tensors.len())?;
+        let operators = operators(main, &codes, tensors.len())?;
         let inputs = indices(main, subgraph::INPUTS, tensors.len())?;
         let outputs = indices(main, subgraph::OUTPUTS, tensors.len())?;
         let describe = |indices: &[usize]| -> Result<Vec<Tensor>, Malformed> {
             indices.iter().map(|&index| tensor(tensors[index])).collect()
         };
+        let cost = cost::count(&operators, &tensors, &constant, &inputs)?;
         let described = Self {
             inputs: describe(&inputs)?,
             outputs: describe(&outputs)?,
             precision: census(&tensors, &constant, &inputs, &outputs)?.precision(),
+            parameter_count: cost.parameter_count,
+            mac_count: cost.mac_count,
         };
         Ok(described)
     }
@@ -144,30 +162,41 @@ fn buffer_is_filled(bytes: &[u8], buffer: Table<'_>) -> Result<bool, Malformed> 
     Ok(data.count() > 0 || offset > 1)
 }
 
-/// Operators are not interpreted, but each must lie inside the file and name tensors that exist.
-fn check_operators(main: Table<'_>, tensor_count: usize) -> Result<(), Malformed> {
-    for operator in main.tables(subgraph::OPERATORS)? {
-        indices(operator, operator::INPUTS, tensor_count)?;
-        indices(operator, operator::OUTPUTS, tensor_count)?;
-        operator.table(operator::OPTIONS)?;
-    }
-    Ok(())
+/// Number of an operation in the schema. Files from before it had more than a byte carry it in another field.
+fn code(table: Table<'_>) -> Result<i32, Malformed> {
+    let code = i32::from_le_bytes(table.u32(operator_code::CODE)?.to_le_bytes());
+    Ok(code.max(table.u8(operator_code::CODE_BEFORE_128)?.into()))
+}
+
+/// The operators in order. Each must lie inside the file and name operations and tensors that exist.
+fn operators<'a>(main: Table<'a>, codes: &[i32], tensor_count: usize) -> Result<Vec<Operator<'a>>, Malformed> {
+    let operator = |table: Table<'a>| {
+        let Some(&code) = codes.get(table.u32(operator::CODE_INDEX)? as usize) else {
+            return Err(Malformed { at: table.place(), what: "an operation is named that does not exist".into() });
+        };
+        table.table(operator::OPTIONS)?;
+        let inputs = optional_indices(table, operator::INPUTS, tensor_count)?;
+        Ok(Operator { code, table, inputs, outputs: indices(table, operator::OUTPUTS, tensor_count)? })
+    };
+    main.tables(subgraph::OPERATORS)?.into_iter().map(operator).collect()
+}
+
+/// Indices of tensors, those that are there.
+fn indices(table: Table<'_>, field: usize, tensor_count: usize) -> Result<Vec<usize>, Malformed> {
+    Ok(optional_indices(table, field, tensor_count)?.into_iter().flatten().collect())
 }
 
 /// Indices of tensors; −1 stands for an optional one that is left out.
-fn indices(table: Table<'_>, field: usize, tensor_count: usize) -> Result<Vec<usize>, Malformed> {
+fn optional_indices(table: Table<'_>, field: usize, tensor_count: usize) -> Result<Vec<Option<usize>>, Malformed> {
     let vector = table.vector(field, 4)?;
-    let mut indices = Vec::new();
-    for position in 0..vector.count() {
-        let index = i32::from_le_bytes(vector.four(position)?);
-        if index == -1 {
-            continue;
-        }
-        let known = usize::try_from(index).ok().filter(|&index| index < tensor_count);
-        indices
-            .push(known.ok_or(Malformed { at: vector.place(), what: "a tensor is named that does not exist".into() })?);
-    }
-    Ok(indices)
+    let index = |position| match i32::from_le_bytes(vector.four(position)?) {
+        -1 => Ok(None),
+        index => match usize::try_from(index) {
+            Ok(index) if index < tensor_count => Ok(Some(index)),
+            _ => Err(Malformed { at: vector.place(), what: "a tensor is named that does not exist".into() }),
+        },
+    };
+    (0..vector.count()).map(index).collect()
 }
 
 fn tensor(table: Table<'_>) -> Result<Tensor, Malformed> {

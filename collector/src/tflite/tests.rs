@@ -59,6 +59,44 @@ fn the_reference_models_of_mlperf_tiny_are_read() {
     }
 }
 
+/// Published: 12.5 M, 2.7 M and 0.26 M multiply-accumulates; 78,666, 24,908 and 269,992 parameters before conversion. The
+/// converter folds each normalised channel's four numbers into the convolution: 4 × 240, 4 × 576 and 4 × 1,032 fewer.
+#[test]
+fn the_reference_models_cost_what_is_published() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/mlperf-tiny"));
+    if !folder.exists() {
+        // Not `eprintln!`, which the test runner swallows when the test passes.
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("skipped: {} is not there\n", folder.display()),
+        );
+        return;
+    }
+    for (file, mac_count, parameter_count) in [
+        ("ic_resnet8_float32", 12_501_632, 78_666 - 4 * 240),
+        ("ic_resnet8_int8", 12_501_632, 78_666 - 4 * 240),
+        ("kws_dscnn_hybrid", 2_656_768, 24_908 - 4 * 576),
+        ("kws_dscnn_int8", 2_656_768, 24_908 - 4 * 576),
+        ("ad_autoencoder_float32", 264_192, 269_992 - 4 * 1_032),
+        ("ad_autoencoder_int8", 264_192, 269_992 - 4 * 1_032),
+    ] {
+        let bytes = std::fs::read(folder.join(file).with_extension("tflite")).expect("readable");
+        let model = Model::read(&bytes).expect("official model");
+        assert_eq!((model.mac_count, model.parameter_count), (Some(mac_count), parameter_count), "{file}");
+    }
+}
+
+#[test]
+fn every_technique_leaves_the_cost_of_the_digits_model_as_it_is() {
+    // By hand: 3×3×1×16 + 16, 3×3×16×32 + 32, 128×64 + 64, 64×10 + 10 parameters;
+    // 8×8×16 outputs × 9, 4×4×32 × 144, 128×64 and 64×10 multiply-accumulates.
+    for model in &MODELS {
+        let model = digits(model.name);
+        assert_eq!(model.parameter_count, 160 + 4_640 + 8_256 + 650);
+        assert_eq!(model.mac_count, Some(9_216 + 73_728 + 8_192 + 640));
+    }
+}
+
 #[test]
 fn cut_anywhere_a_model_is_refused() {
     for model in &MODELS {

@@ -107,7 +107,10 @@ fn fit(value: &Value, what: &str, key: &Located<String>, dataset: Option<&Datase
     if value["class_count"].as_u64() != Some(class_count.into()) {
         findings.add(
             &key.place,
-            format_args!("{what} tells {} classes apart, and '{}' has {class_count}", value["class_count"], dataset.kind),
+            format_args!(
+                "{what} tells {} classes apart, and '{}' has {class_count}",
+                value["class_count"], dataset.kind
+            ),
         );
     }
 }

@@ -78,8 +78,7 @@ pub(in super::super) fn training(mut keys: Keys<'_>, findings: &mut Findings) ->
     if let Some(scale) = input_scale.as_ref().filter(|scale| scale.value == 0.0) {
         findings.add(&scale.place, "a scale of 0 makes all inputs alike");
     }
-    let thread_count =
-        thread_count.unwrap_or_else(|| Located { value: 1, place: default("threads", &keys) });
+    let thread_count = thread_count.unwrap_or_else(|| Located { value: 1, place: default("threads", &keys) });
     let idle = idle.unwrap_or_else(|| Located { value: IDLE_DEFAULT, place: default("idle", &keys) });
     keys.finish(findings);
     Some(Training {
@@ -205,11 +204,7 @@ fn command(keys: &mut Keys<'_>, key: &'static str, findings: &mut Findings) -> O
     Some(words)
 }
 
-fn architecture(
-    keys: &mut Keys<'_>,
-    trainer: Option<&Trainer>,
-    findings: &mut Findings,
-) -> Option<ArchitectureKey> {
+fn architecture(keys: &mut Keys<'_>, trainer: Option<&Trainer>, findings: &mut Findings) -> Option<ArchitectureKey> {
     let name = keys.string("architecture", findings);
     let file = keys.string("architecture_file", findings);
     match (name, file) {
@@ -339,7 +334,8 @@ fn techniques(
         if techniques.iter().any(|known| known.value.name == name.value) {
             findings.add(&name.place, format_args!("'{}' is named twice", name.value));
         } else if !is_line(&name.value, NAME_CHARACTERS_MAX) {
-            let message = format!("must have 1 to {NAME_CHARACTERS_MAX} characters, no space at its ends, all on one line");
+            let message =
+                format!("must have 1 to {NAME_CHARACTERS_MAX} characters, no space at its ends, all on one line");
             findings.add(&name.place, message);
         } else {
             match technique(trainer, &name.value, runtime) {
@@ -359,7 +355,10 @@ pub(in super::super) fn check_entries(entries: &[Entry<ArchitectureKey>], findin
         let Some(found) = find(&teacher.value) else {
             let known: Vec<&str> = entries.iter().map(|entry| entry.name.value.as_str()).collect();
             let known = known.join(", ");
-            findings.add(&teacher.place, format_args!("'{}' is not a [[train]] of this file; it has {known}", teacher.value));
+            findings.add(
+                &teacher.place,
+                format_args!("'{}' is not a [[train]] of this file; it has {known}", teacher.value),
+            );
             continue;
         };
         if entry.trainer.is_ours() && found.trainer.is_ours() && entry.trainer.name() != found.trainer.name() {

@@ -20,8 +20,7 @@ pub(super) const FLOAT32: &str = "float32";
 pub(in super::super) const ENGINES: [&str; 2] = ["fbgemm", "qnnpack"];
 
 /// Techniques of Keras models, all for LiteRT.
-const KERAS: [&str; 8] =
-    [FLOAT32, "dynamic-range", "full-integer", "float16", "int16x8", "pruned", "clustered", "qat"];
+const KERAS: [&str; 8] = [FLOAT32, "dynamic-range", "full-integer", "float16", "int16x8", "pruned", "clustered", "qat"];
 
 /// Techniques of torch with runtime and engine.
 const TORCH: [(&str, &str, &str); 6] = [

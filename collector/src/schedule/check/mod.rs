@@ -1,6 +1,10 @@
 //! Whether what was submitted can be executed here: nodes, channels, runtimes, artifacts, windows.
 //!
+//! Jobs and what they make for others are looked at in `jobs`.
+//!
 //! Pure. Finds all problems at once, so that nobody has to submit ten times to learn of ten.
+
+mod jobs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,11 +33,14 @@ pub fn check(submit: &v1::SubmitRequest, nodes: &[NodeRow], has_artifact: impl F
     let mut check = Check { problems: Vec::new(), design, treatments: &submit.treatments };
     check.design();
     check.treatments();
+    check.carbon();
     for treatment in &submit.treatments {
         check.artifacts(treatment, &has_artifact);
         check.settings(treatment);
+        check.job(treatment);
     }
-    for name in &design.nodes {
+    check.circles();
+    for name in check.nodes() {
         check.node(name, nodes);
     }
     check.problems
@@ -45,7 +52,7 @@ struct Check<'a> {
     treatments: &'a [v1::Treatment],
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
     fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
     }
@@ -74,18 +81,51 @@ impl Check<'_> {
         for node in duplicates(design.nodes.iter()) {
             self.problem(format!("nodes: '{node}' is listed twice: more trials on a node are replicates"));
         }
-        let trial_count = u64::from(design.replicate_count)
-            .saturating_mul(count(design.nodes.len()))
-            .saturating_mul(count(self.treatments.len()));
+        let block = self.treatments.iter().map(|treatment| count(self.nodes_of(treatment).len())).sum::<u64>();
+        let trial_count = u64::from(design.replicate_count).saturating_mul(block);
         if trial_count > TRIAL_COUNT_MAX {
             self.problem(format!(
                 "replicates: {} replicates of {} treatments on {} nodes are {trial_count} trials, more than \
                  {TRIAL_COUNT_MAX}: use several experiments",
                 design.replicate_count,
                 self.treatments.len(),
-                design.nodes.len()
+                self.nodes().len()
             ));
         }
+        for treatment in self.treatments {
+            for node in duplicates(treatment.nodes.iter()) {
+                self.problem(format!("{}: node '{node}' is listed twice", treatment.name));
+            }
+        }
+    }
+
+    fn carbon(&mut self) {
+        let Some(carbon) = &self.design.carbon else { return };
+        let (intensity, pue) = (carbon.intensity_g_per_kwh, carbon.pue);
+        if !intensity.is_finite() || intensity <= 0.0 {
+            self.problem(format!("carbon: an intensity of {intensity} g/kWh is none: state one above 0"));
+        }
+        if !pue.is_finite() || pue < 1.0 {
+            self.problem(format!("carbon: a PUE of {pue} is none: it is 1 or more"));
+        }
+    }
+
+    /// Nodes that execute a treatment.
+    fn nodes_of(&self, treatment: &v1::Treatment) -> Vec<String> {
+        if treatment.nodes.is_empty() { self.design.nodes.clone() } else { treatment.nodes.clone() }
+    }
+
+    /// Nodes that execute anything, and those of the design, each once.
+    fn nodes(&self) -> Vec<&'a str> {
+        let (design, treatments): (&'a v1::Design, &'a [v1::Treatment]) = (self.design, self.treatments);
+        let mut nodes: Vec<&str> = Vec::new();
+        let own = treatments.iter().flat_map(|treatment| &treatment.nodes);
+        for node in design.nodes.iter().chain(own) {
+            if !nodes.contains(&node.as_str()) {
+                nodes.push(node);
+            }
+        }
+        nodes
     }
 
     fn treatments(&mut self) {
@@ -104,12 +144,15 @@ impl Check<'_> {
         let name = &treatment.name;
         let wanted = match &treatment.workload {
             Some(Workload::Inference(inference)) => {
-                vec![("model", inference.model.as_ref()), ("input set", inference.inputs.as_ref())]
+                let model = ("model".to_owned(), inference.model.as_ref());
+                let inputs = ("input set".to_owned(), inference.inputs.as_ref());
+                // A model that the run makes is there once its job has ended.
+                if inference.model_from.is_some() { vec![inputs] } else { vec![model, inputs] }
             }
-            Some(Workload::Replay(replay)) => vec![("recording", replay.trace.as_ref())],
-            Some(Workload::Job(_)) => vec![],
+            Some(Workload::Replay(replay)) => vec![("recording".to_owned(), replay.trace.as_ref())],
+            Some(Workload::Job(job)) => jobs::artifacts(job),
             None => {
-                self.problem(format!("{name}: it says neither what to infer nor what to replay"));
+                self.problem(format!("{name}: it says neither what to infer nor what to replay, and names no job"));
                 vec![]
             }
         };
@@ -137,6 +180,13 @@ impl Check<'_> {
         if !scale.is_finite() || scale == 0.0 || !offset.is_finite() {
             self.problem(format!("{name}: an input scale of {scale} with offset {offset} makes no inputs"));
         }
+        match (&inference.model_from, &inference.model) {
+            (Some(_), Some(_)) => {
+                self.problem(format!("{name}: it names a model and a job that makes one: leave one of them out"));
+            }
+            (Some(produced), None) => self.produced(name, "model", produced),
+            (None, _) => {}
+        }
     }
 
     fn node(&mut self, name: &str, nodes: &[NodeRow]) {
@@ -146,25 +196,36 @@ impl Check<'_> {
             self.problem(format!("{name}: no such node: start its agent, or use one of those registered ({known})"));
             return;
         };
+        let here = |treatment: &&v1::Treatment| self.nodes_of(treatment).iter().any(|node| node == name);
+        let treatments: Vec<&v1::Treatment> = self.treatments.iter().filter(here).collect();
         let runtimes: BTreeSet<&str> = row.capabilities.runtimes.iter().map(|runtime| runtime.name.as_str()).collect();
-        for runtime in self.treatments.iter().filter_map(runtime).collect::<BTreeSet<_>>() {
+        for runtime in treatments.iter().filter_map(|treatment| runtime(treatment)).collect::<BTreeSet<_>>() {
             if !runtimes.contains(runtime) {
                 let there: Vec<&str> = runtimes.iter().copied().collect();
                 let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-                self.problem(format!(
-                    "{name}: it cannot execute '{runtime}' (it has: {there}): run 'agent check' there, it says what is \
-                     missing"
-                ));
+                let way_out = if runtime == jobs::RUNTIME {
+                    "set enabled = true under [jobs] in its agent.toml and restart its agent"
+                } else {
+                    "run 'agent check' there, it says what is missing"
+                };
+                self.problem(format!("{name}: it cannot execute '{runtime}' (it has: {there}): {way_out}"));
             }
         }
-        // A recording brings its own channel.
-        if self.treatments.iter().any(|treatment| matches!(treatment.workload, Some(Workload::Inference(_)))) {
-            self.channel(name, &row.capabilities.channels);
+        self.gpu(name, &treatments, row.capabilities.machine.as_ref());
+        // Each channel is looked at once, with all windows that it has to measure. A recording brings its own channel.
+        let mut by_channel: BTreeMap<&str, Vec<&v1::Treatment>> = BTreeMap::new();
+        for treatment in treatments.into_iter().filter(|it| !matches!(it.workload, Some(Workload::Replay(_)) | None)) {
+            let first = if treatment.channel.is_empty() { &self.design.channel } else { &treatment.channel };
+            for channel in std::iter::once(first).chain(&treatment.further_channels) {
+                by_channel.entry(channel).or_default().push(treatment);
+            }
+        }
+        for (channel, treatments) in by_channel {
+            self.channel(name, channel, &treatments, &row.capabilities.channels);
         }
     }
 
-    fn channel(&mut self, node: &str, channels: &[v1::Channel]) {
-        let wanted = self.design.channel.as_str();
+    fn channel(&mut self, node: &str, wanted: &str, treatments: &[&v1::Treatment], channels: &[v1::Channel]) {
         // A recording cannot measure what happens now.
         let channels: Vec<_> =
             channels.iter().filter(|channel| channel.kind() != v1::FigureKind::MeasuredElsewhere).collect();
@@ -172,7 +233,7 @@ impl Check<'_> {
         let found: Vec<&v1::Channel> =
             channels.iter().copied().filter(|channel| wanted.is_empty() || channel.name == wanted).collect();
         match found[..] {
-            [channel] => self.windows(node, channel),
+            [channel] => self.windows(node, treatments, channel),
             [] if channels.is_empty() => self.problem(format!(
                 "{node}: it has no channel to measure with: add a [[sensor]] to the agent's configuration"
             )),
@@ -184,11 +245,19 @@ impl Check<'_> {
         }
     }
 
-    fn windows(&mut self, node: &str, channel: &v1::Channel) {
-        let min_ns = channel.sample_period_ns.saturating_mul(u64::from(WINDOW_PERIOD_COUNT_MIN));
-        for treatment in self.treatments {
-            let Some(Workload::Inference(inference)) = &treatment.workload else { continue };
-            for (window, window_ns) in [("idle", inference.idle_ns), ("active", inference.active_ns)] {
+    fn windows(&mut self, node: &str, treatments: &[&v1::Treatment], channel: &v1::Channel) {
+        let period_ns = sample_period_ns(channel);
+        let min_ns = period_ns.saturating_mul(u64::from(WINDOW_PERIOD_COUNT_MIN));
+        for treatment in treatments {
+            let windows = match &treatment.workload {
+                Some(Workload::Inference(inference)) => {
+                    vec![("idle", inference.idle_ns), ("active", inference.active_ns)]
+                }
+                // How long the job itself takes is known when it has ended; assessing refuses one that was too short.
+                Some(Workload::Job(job)) => vec![("idle", job.idle_ns)],
+                _ => vec![],
+            };
+            for (window, window_ns) in windows {
                 if window_ns < min_ns {
                     self.problem(format!(
                         "{}: an {window} window of {} is too short for channel '{}' of {node}, which gives a reading \
@@ -196,7 +265,7 @@ impl Check<'_> {
                         treatment.name,
                         duration(window_ns),
                         channel.name,
-                        duration(channel.sample_period_ns),
+                        duration(period_ns),
                         duration(min_ns)
                     ));
                 }
@@ -205,11 +274,19 @@ impl Check<'_> {
     }
 }
 
+/// How often a channel tells something new, ns: a counter may be read more often than its hardware adds to it.
+pub fn sample_period_ns(channel: &v1::Channel) -> u64 {
+    match &channel.scale {
+        Some(v1::channel::Scale::Counter(scale)) => channel.sample_period_ns.max(scale.update_period_ns),
+        _ => channel.sample_period_ns,
+    }
+}
+
 fn runtime(treatment: &v1::Treatment) -> Option<&str> {
     match treatment.workload.as_ref()? {
         Workload::Inference(inference) => Some(&inference.runtime),
         Workload::Replay(_) => Some("replay"),
-        Workload::Job(_) => Some("job"),
+        Workload::Job(_) => Some(jobs::RUNTIME),
     }
 }
 
@@ -228,170 +305,4 @@ fn count(items: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use tinywatt_proto::ids::BootId;
-
-    use super::*;
-
-    const MODEL: Sha256 = Sha256([1; 32]);
-    const INPUTS: Sha256 = Sha256([2; 32]);
-
-    fn artifact(sha256: Sha256, name: &str) -> Option<v1::ArtifactRef> {
-        Some(v1::ArtifactRef { sha256: sha256.0.to_vec(), size_bytes: 1, name: name.to_owned() })
-    }
-
-    fn good() -> v1::SubmitRequest {
-        let inference = v1::InferenceWorkload {
-            runtime: "litert".to_owned(),
-            model: artifact(MODEL, "cnn.tflite"),
-            inputs: artifact(INPUTS, "digits"),
-            thread_count: 1,
-            idle_ns: 1_000_000_000,
-            active_ns: 1_000_000_000,
-            input_scale: 1.0,
-            ..Default::default()
-        };
-        let treatment = v1::Treatment {
-            name: "cnn".to_owned(),
-            workload: Some(Workload::Inference(inference)),
-            ..Default::default()
-        };
-        let design = v1::Design {
-            experiment: "digits".to_owned(),
-            nodes: vec!["pi".to_owned()],
-            replicate_count: 1,
-            attempt_count_max: 3,
-            ..Default::default()
-        };
-        v1::SubmitRequest { treatments: vec![treatment], design: Some(design), ..Default::default() }
-    }
-
-    fn pi() -> NodeRow {
-        let channel = v1::Channel { name: "rail".to_owned(), sample_period_ns: 1_000_000, ..Default::default() };
-        let runtime = v1::Runtime { name: "litert".to_owned(), version: "1".to_owned() };
-        NodeRow {
-            node: "pi".parse().expect("a name"),
-            agent_version: String::new(),
-            capabilities: v1::Capabilities { channels: vec![channel], runtimes: vec![runtime], ..Default::default() },
-            last_seen_unix_ns: 0,
-            boot: BootId::random(),
-        }
-    }
-
-    fn inference(request: &mut v1::SubmitRequest) -> &mut v1::InferenceWorkload {
-        match &mut request.treatments[0].workload {
-            Some(Workload::Inference(inference)) => inference,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Spoils a good submission, and expects one problem with each of the words.
-    #[track_caller]
-    fn expect_problem(spoil: impl FnOnce(&mut v1::SubmitRequest, &mut NodeRow), words: &[&str]) {
-        let (mut request, mut node) = (good(), pi());
-        spoil(&mut request, &mut node);
-        let problems = check(&request, &[node], |sha256| sha256 == MODEL || sha256 == INPUTS);
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        for word in words {
-            assert!(problems[0].contains(word), "'{word}' is not in '{}'", problems[0]);
-        }
-    }
-
-    fn design(request: &mut v1::SubmitRequest) -> &mut v1::Design {
-        request.design.as_mut().expect("it has one")
-    }
-
-    #[test]
-    fn a_good_submission_has_no_problem() {
-        assert_eq!(check(&good(), &[pi()], |_| true), [""; 0]);
-    }
-
-    #[test]
-    fn an_unknown_node_is_named_with_those_that_are_known() {
-        expect_problem(|request, _| design(request).nodes = vec!["pie".to_owned()], &["pie", "(pi)"]);
-    }
-
-    #[test]
-    fn zero_replicates_and_zero_attempts_are_refused() {
-        expect_problem(|request, _| design(request).replicate_count = 0, &["replicates: 0"]);
-        expect_problem(|request, _| design(request).attempt_count_max = 0, &["attempts: 0"]);
-        expect_problem(|request, _| design(request).attempt_count_max = 11, &["attempts: 11", "1 to 10"]);
-    }
-
-    #[test]
-    fn an_endless_list_is_refused() {
-        expect_problem(|request, _| design(request).replicate_count = u32::MAX, &["4294967295 trials", "20000"]);
-    }
-
-    #[test]
-    fn a_window_shorter_than_the_sensor_allows_names_the_least() {
-        expect_problem(
-            |request, _| inference(request).active_ns = 99_000_000,
-            &["cnn", "99ms", "rail", "100ms or more"],
-        );
-        expect_problem(|request, _| inference(request).idle_ns = 0, &["cnn", "an idle window of 0s", "pi"]);
-    }
-
-    #[test]
-    fn a_channel_must_exist_and_be_the_only_one_or_named() {
-        expect_problem(|request, _| design(request).channel = "gpu".to_owned(), &["pi", "'gpu'", "rail"]);
-        expect_problem(|_, node| node.capabilities.channels.clear(), &["pi", "[[sensor]]"]);
-        let second = |node: &mut NodeRow| {
-            let channel = v1::Channel { name: "gpu".to_owned(), ..Default::default() };
-            node.capabilities.channels.push(channel);
-        };
-        expect_problem(|_, node| second(node), &["several", "rail, gpu"]);
-        let mut node = pi();
-        second(&mut node);
-        let mut request = good();
-        design(&mut request).channel = "rail".to_owned();
-        assert_eq!(check(&request, &[node], |_| true), [""; 0]);
-    }
-
-    #[test]
-    fn a_missing_runtime_tells_what_is_there() {
-        expect_problem(|request, _| inference(request).runtime = "torch".to_owned(), &["pi", "'torch'", "litert"]);
-        expect_problem(|_, node| node.capabilities.runtimes.clear(), &["'litert'", "none", "agent check"]);
-    }
-
-    #[test]
-    fn a_missing_artifact_is_named() {
-        let other = artifact(Sha256([3; 32]), "lost.tflite");
-        expect_problem(|request, _| inference(request).model = other, &["cnn", "model lost.tflite", "0303"]);
-        expect_problem(|request, _| inference(request).inputs = None, &["cnn", "input set"]);
-    }
-
-    #[test]
-    fn names_must_be_unique() {
-        expect_problem(|request, _| request.treatments.push(request.treatments[0].clone()), &["'cnn'", "twice"]);
-        expect_problem(|request, _| design(request).experiment = "Digits!".to_owned(), &["'Digits!'", "a-z"]);
-        expect_problem(|request, _| design(request).experiment = "x".repeat(49), &["1 to 48"]);
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_refused() {
-        expect_problem(|request, _| inference(request).thread_count = 0, &["cnn", "threads"]);
-        expect_problem(|request, _| inference(request).input_scale = f64::NAN, &["cnn", "NaN"]);
-        expect_problem(|request, _| request.treatments[0].workload = None, &["cnn", "neither"]);
-    }
-
-    #[test]
-    fn all_problems_come_at_once() {
-        let mut request = good();
-        design(&mut request).replicate_count = 0;
-        inference(&mut request).thread_count = 0;
-        inference(&mut request).idle_ns = 0;
-        assert_eq!(check(&request, &[pi()], |_| false).len(), 5);
-    }
-
-    #[test]
-    fn a_recording_needs_no_channel() {
-        let mut request = good();
-        let replay = v1::ReplayWorkload { trace: artifact(MODEL, "trace") };
-        request.treatments[0].workload = Some(Workload::Replay(replay));
-        let mut node = pi();
-        node.capabilities.channels.clear();
-        node.capabilities.runtimes[0].name = "replay".to_owned();
-        assert_eq!(check(&request, &[node], |_| true), [""; 0]);
-    }
-}
+mod tests;
