@@ -100,6 +100,13 @@ impl v1::control_service_server::ControlService for Fake {
         Ok(Response::new(v1::ListNodesResponse { nodes: vec![node] }))
     }
 
+    async fn list_artifacts(
+        &self,
+        _: Request<v1::ListArtifactsRequest>,
+    ) -> Result<Response<v1::ListArtifactsResponse>, Status> {
+        Ok(Response::new(v1::ListArtifactsResponse::default()))
+    }
+
     async fn cancel(&self, request: Request<v1::CancelRequest>) -> Result<Response<v1::CancelResponse>, Status> {
         self.0.cancelled.lock().expect("one thread at a time").push(request.into_inner().run_id);
         Ok(Response::new(v1::CancelResponse {}))

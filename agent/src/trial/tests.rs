@@ -227,11 +227,13 @@ fn assignment(trial: u32) -> v1::Assignment {
         cool_down_ns: nanos,
         input_scale: 1.0,
         input_offset: 0.0,
+        ..v1::InferenceWorkload::default()
     };
     v1::Assignment {
         trial: Some(key(trial)),
         channel: "rail".to_owned(),
         workload: Some(Workload::Inference(workload)),
+        further_channels: Vec::new(),
     }
 }
 
@@ -401,7 +403,12 @@ async fn a_recording_is_replayed_under_a_boot_id_of_its_own() {
     put(&bench._dir.path().join("artifacts"), trace.as_bytes());
     let workload = v1::ReplayWorkload { trace: reference(trace.as_bytes()) };
     let replay = Some(Workload::Replay(workload));
-    bench.execute(v1::Assignment { trial: Some(key(0)), channel: "rail".to_owned(), workload: replay });
+    bench.execute(v1::Assignment {
+        trial: Some(key(0)),
+        channel: "rail".to_owned(),
+        workload: replay,
+        ..v1::Assignment::default()
+    });
     let records = bench.finished(&key(0)).await;
     let outcome = outcome(&records, 0);
     assert_ne!(outcome.samples_boot_id, bench.boot.to_vec());

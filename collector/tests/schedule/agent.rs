@@ -133,7 +133,7 @@ impl Life {
                     self.seen.lock().unwrap().assigned.push(attempt.to_string());
                     self.executing = Some(attempt.clone());
                     let trial = Some(v1::TrialKey::from(&attempt));
-                    let progress = v1::Progress { trial, phase: v1::Phase::Idle.into(), fraction: 0.5 };
+                    let progress = v1::Progress { trial, phase: v1::Phase::Idle.into(), fraction: 0.5, job: None };
                     say(&streams.work, v1::work_request::Item::Progress(progress)).await?;
                     match (self.script)(&attempt) {
                         Act::Complete => self.complete(&mut streams, &attempt).await?,
@@ -212,7 +212,7 @@ impl Life {
         attempt: &AttemptId,
         reason: v1::FailureReason,
     ) -> anyhow::Result<()> {
-        let failure = v1::Failure { reason: reason.into(), message: "the script says so".to_owned() };
+        let failure = v1::Failure { reason: reason.into(), message: "the script says so".to_owned(), log: None };
         self.end(streams, attempt, v1::trial_outcome::Result::Failure(failure)).await
     }
 
@@ -228,6 +228,7 @@ impl Life {
             samples_boot_id: self.boot.to_vec(),
             samples_channel: 0,
             result: Some(result),
+            samples_further_channels: Vec::new(),
         };
         self.executing = None;
         self.deliver(streams, Fact::Outcome(outcome)).await?;

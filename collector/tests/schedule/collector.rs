@@ -278,5 +278,7 @@ fn measurement(boot: BootId, completed: &v1::Completed) -> Measurement {
         energy_joules_per_inference: joules(0.0025),
         energy_joules_per_inference_above_idle: None,
         inference: None,
+        model: None,
+        job: None,
     }
 }

@@ -80,6 +80,7 @@ pub(crate) fn outcome(run: &str, trial: u32) -> v1::TrialOutcome {
         samples_boot_id: boot(1).to_vec(),
         samples_channel: 0,
         result: Some(v1::trial_outcome::Result::Completed(v1::Completed::default())),
+        samples_further_channels: Vec::new(),
     }
 }
 
