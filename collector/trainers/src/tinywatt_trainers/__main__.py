@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"error: {problem}", file=sys.stderr)
         return EXIT_FAILURE
     except OSError as error:
-        print(f"error: {error.filename or job.output_dir}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {error.filename or Path(path).parent}: {error.strerror or error}", file=sys.stderr)
         return EXIT_FAILURE
     return 0
 
@@ -59,6 +59,8 @@ def _set_environment(job: Job) -> None:
     os.environ["OMP_NUM_THREADS"] = str(job.thread_count)
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(job.thread_count)
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    # What a framework leaves behind when it is killed then goes with the job's folder.
+    os.environ["TMPDIR"] = str(job.result.parent)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if job.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -408,7 +408,7 @@ class Result:
             JobError: When the result holds a number that JSON cannot.
         """
         try:
-            content = json.dumps(self.members(), indent=1, allow_nan=False)
+            content = json.dumps(self.members(), allow_nan=False)
         except ValueError as error:
             raise JobError(
                 "the result holds a number that is not finite: training diverged; take a smaller `learning_rate`"
