@@ -149,7 +149,7 @@ fn a_trainer_is_one_of_ours_or_a_command() {
 
 #[test]
 fn an_architecture_must_be_known_and_fit() {
-    let known = "known: cifar10-study, digits-tiny, resnet8, svhn-study";
+    let known = format!("known: {}", crate::trainers::PACKAGE.architectures().collect::<Vec<_>>().join(", "));
     check(
         "\"digits-tiny\"",
         "\"alexnet\"",
@@ -581,6 +581,33 @@ fn an_own_trainer_gets_its_own_words_and_no_more() {
     assert_eq!(job(2).command, ["o"]);
     assert_eq!(job(2).config_json, r#"{"input_offset":0.0,"input_scale":0.0625,"rounds":2,"technique":"sparse"}"#);
     assert_eq!(submit.treatments[3].framework, "jax");
+}
+
+#[test]
+fn the_engine_of_dynamic_models_can_be_chosen() {
+    let text = STUDY.replace("trainer = \"keras\"", "trainer = \"torch\"\ntechniques = [\"dynamic\", \"pruned\"]");
+    let submit = prepared(&format!("{text}[train.optimise]\nengine = \"qnnpack\"\n")).submit;
+    let engines: Vec<(&str, String, bool)> = submit
+        .treatments
+        .iter()
+        .map(|treatment| match &treatment.workload {
+            Some(Workload::Inference(inference)) => (treatment.name.as_str(), inference.engine.clone(), false),
+            Some(Workload::Job(job)) => (treatment.name.as_str(), String::new(), job.config_json.contains("qnnpack")),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        ("keras: train", "", false),
+        ("keras: optimise dynamic", "", true),
+        ("keras/dynamic", "qnnpack", false),
+        ("keras: optimise pruned", "", false),
+        ("keras/pruned", "", false),
+    ];
+    assert_eq!(engines, expected.map(|(name, engine, told)| (name, engine.to_owned(), told)));
+    assert_eq!(
+        problems(&format!("{text}[train.optimise]\nengine = \"onednn\"\n")),
+        "e.toml:14: train.optimise.engine: 'onednn' is no quantised engine; known: fbgemm, qnnpack"
+    );
 }
 
 #[test]

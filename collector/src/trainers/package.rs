@@ -25,14 +25,19 @@ pub const PACKAGE: Package = Package { files: include!(concat!(env!("OUT_DIR"), 
 const ARCHITECTURES: &str = "src/tinywatt_trainers/architectures/";
 
 impl Package {
-    /// Names of the trainers, sorted.
+    /// Names of the trainers, sorted: those with sources of their own. Other requirements are for who works on them.
     pub fn trainers(self) -> impl Iterator<Item = &'static str> {
-        self.files.iter().filter_map(|file| file.path.strip_prefix("requirements-")?.strip_suffix(".txt"))
+        let named = self.files.iter().filter_map(|file| file.path.strip_prefix("requirements-")?.strip_suffix(".txt"));
+        named.filter(move |name| {
+            let sources = format!("src/tinywatt_trainers/{name}/");
+            self.files.iter().any(|file| file.path.starts_with(&sources))
+        })
     }
 
     /// What pip is to install for a trainer.
     pub fn requirements(self, trainer: &str) -> Option<File> {
-        self.files.iter().copied().find(|file| file.path == format!("requirements-{trainer}.txt"))
+        let name = self.trainers().find(|name| *name == trainer)?;
+        self.files.iter().copied().find(|file| file.path == format!("requirements-{name}.txt"))
     }
 
     /// Names of the architectures, sorted.
@@ -86,6 +91,7 @@ mod tests {
             assert!(names.contains(&wanted), "{names:?}");
         }
         assert!(PACKAGE.files.iter().any(|file| file.path == "src/tinywatt_trainers/__main__.py"));
+        assert_eq!(PACKAGE.trainers().collect::<Vec<_>>(), ["keras", "torch"]);
         assert!(PACKAGE.files.iter().all(|file| !file.path.contains("__pycache__")));
         assert!(PACKAGE.files.windows(2).all(|pair| pair[0].path < pair[1].path));
     }

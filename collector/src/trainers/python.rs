@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 /// A version that the trainers run with; the frameworks have no packages for others.
 const MINOR_VERSIONS: std::ops::RangeInclusive<u32> = 11..=13;
 
-/// In the order in which they are tried: the machine's own, then those that a distribution may have beside it.
-const CANDIDATES: [&str; 4] = ["python3", "python3.13", "python3.12", "python3.11"];
+/// In the order in which they are tried: the one that the pinned packages were tried with, the machine's own, others.
+const CANDIDATES: [&str; 4] = ["python3.11", "python3", "python3.12", "python3.13"];
 
 /// No Python can be used.
 #[derive(Debug, thiserror::Error)]

@@ -16,9 +16,12 @@ const SMALL: Package = Package {
     files: &[
         // Looked for in no index, because the file asks for none.
         File { path: "requirements-broken.txt", content: b"--no-index\ntinywatt-has-no-such-package==1\n" },
+        File { path: "requirements-dev.txt", content: b"of no trainer\n" },
         File { path: "requirements-small.txt", content: b"# nothing\n" },
         File { path: "src/tinywatt_trainers/__init__.py", content: b"" },
         File { path: "src/tinywatt_trainers/__main__.py", content: MAIN },
+        File { path: "src/tinywatt_trainers/broken/__init__.py", content: b"" },
+        File { path: "src/tinywatt_trainers/small/__init__.py", content: b"" },
     ],
 };
 

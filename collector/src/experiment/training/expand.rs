@@ -107,7 +107,11 @@ impl Shared<'_> {
             let source = if name == FLOAT32 {
                 names.train()
             } else {
-                let config = self.config(entry, &entry.optimise, &[("technique", Value::from(name.as_str()))]);
+                let mut further = vec![("technique", Value::from(name.as_str()))];
+                if technique.has_engine_to_choose() && !technique.engine.is_empty() {
+                    further.push(("engine", Value::from(technique.engine.as_str())));
+                }
+                let config = self.config(entry, &entry.optimise, &further);
                 let mut inputs = self.data_inputs();
                 inputs.push(produced("parent", names.train(), CHECKPOINT));
                 let job = self.job(v1::JobKind::Optimise, entry.trainer.optimise(), config, inputs);

@@ -13,7 +13,7 @@ use super::super::parse::{RUNTIMES, THREAD_COUNT_MAX, WINDOW_MAX, is_line, name_
 use super::super::problem::{Findings, Located, Place};
 use super::technique::{FLOAT32, technique};
 use super::trainer::NAMES;
-use super::{ArchitectureKey, Entry, Technique, Trainer, Training};
+use super::{ArchitectureKey, ENGINES, Entry, Technique, Trainer, Training};
 
 /// Names of entries stand before their techniques in the names of treatments.
 const NAME_CHARACTERS_MAX: usize = 32;
@@ -109,9 +109,9 @@ pub(in super::super) fn entry(mut keys: Keys<'_>, findings: &mut Findings) -> Op
     let thread_count = thread_count.unwrap_or_else(|| Located { value: 1, place: keys.place_of("threads") });
     let config = keys.table("config", findings).map(|keys| free(keys, &hyper, findings)).unwrap_or_default();
     let optimise = keys.table("optimise", findings);
-    let optimise = match &trainer {
+    let (optimise, engine) = match &trainer {
         Some(trainer) => self::optimise(optimise, trainer, &hyper, findings),
-        None => Map::new(),
+        None => (Map::new(), None),
     };
     let default_place = keys.place_of("techniques");
     keys.finish(findings);
@@ -121,7 +121,12 @@ pub(in super::super) fn entry(mut keys: Keys<'_>, findings: &mut Findings) -> Op
     }
     let runtime = runtime.filter(|runtime| known_runtime(runtime, &trainer, findings));
     let runtime = runtime.map_or_else(|| RUNTIMES[0].to_owned(), |runtime| runtime.value);
-    let techniques = self::techniques(techniques, default_place, &trainer, &runtime, findings);
+    let mut techniques = self::techniques(techniques, default_place, &trainer, &runtime, findings);
+    for technique in &mut techniques {
+        if let Some(engine) = engine.as_ref().filter(|_| technique.value.has_engine_to_choose()) {
+            technique.value.engine.clone_from(engine);
+        }
+    }
     let mut hyper = hyper;
     hyper.extend(config);
     Some(Entry { name: name?, architecture, teacher, techniques, thread_count, config: hyper, optimise, trainer })
@@ -251,13 +256,13 @@ fn rate(keys: &mut Keys<'_>, findings: &mut Findings) -> Option<f64> {
     Some(rate.value)
 }
 
-/// What optimisation is told beside architecture, technique and scaling.
+/// What optimisation is told beside architecture, technique and scaling; and the engine where torch leaves the choice.
 fn optimise(
     keys: Option<Keys<'_>>,
     trainer: &Trainer,
     hyper: &Map<String, Value>,
     findings: &mut Findings,
-) -> Map<String, Value> {
+) -> (Map<String, Value>, Option<String>) {
     let mut optimise = Map::new();
     if trainer.is_ours() {
         set(&mut optimise, "calibration_count", Some(CALIBRATION_COUNT_DEFAULT));
@@ -265,7 +270,7 @@ fn optimise(
         set(&mut optimise, "batch_size", hyper.get("batch_size").cloned());
         set(&mut optimise, "learning_rate", Some(FINE_TUNE_LEARNING_RATE_DEFAULT));
     }
-    let Some(mut keys) = keys else { return optimise };
+    let Some(mut keys) = keys else { return (optimise, None) };
     carbon::refuse_second(&mut keys, findings);
     let mut count = |key, max, findings: &mut Findings| keys.count(key, 1..=max, findings).map(|count| count.value);
     let calibration_count = count("calibration_count", 1_000_000, findings);
@@ -282,12 +287,17 @@ fn optimise(
     set(&mut optimise, "cluster_count", cluster_count);
     set(&mut optimise, "sparsity", sparsity.map(|sparsity| sparsity.value));
     set(&mut optimise, "learning_rate", rate(&mut keys, findings));
+    let engine = if *trainer == Trainer::Torch { keys.string("engine", findings) } else { None };
+    if let Some(engine) = engine.as_ref().filter(|engine| !ENGINES.contains(&engine.value.as_str())) {
+        let known = ENGINES.join(", ");
+        findings.add(&engine.place, format_args!("'{}' is no quantised engine; known: {known}", engine.value));
+    }
     if trainer.is_ours() {
         keys.finish(findings);
     } else {
         optimise.extend(free(keys, &Map::new(), findings));
     }
-    optimise
+    (optimise, engine.map(|engine| engine.value))
 }
 
 /// Configuration of the user's own words.

@@ -13,6 +13,15 @@ pub(in super::super) struct Technique {
     pub(in super::super) engine: String,
 }
 
+impl Technique {
+    /// Whether its engine is not part of what it is, so that the experiment may choose: dynamic models of torch.
+    pub(super) fn has_engine_to_choose(&self) -> bool {
+        self.runtime == "torchscript" && self.name == DYNAMIC
+    }
+}
+
+const DYNAMIC: &str = "dynamic";
+
 /// The technique that needs no job: what training gives, as it is.
 pub(super) const FLOAT32: &str = "float32";
 
@@ -27,7 +36,7 @@ const TORCH: [(&str, &str, &str); 6] = [
     (FLOAT32, "torchscript", ""),
     ("static-fbgemm", "torchscript", "fbgemm"),
     ("static-qnnpack", "torchscript", "qnnpack"),
-    ("dynamic", "torchscript", ""),
+    (DYNAMIC, "torchscript", ""),
     ("pruned", "torchscript", ""),
     ("executorch-int8", "executorch", ""),
 ];
