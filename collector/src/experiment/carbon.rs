@@ -11,6 +11,10 @@ const ONE: &str = "cannot stand here: a run has one carbon intensity, in [carbon
                    order the treatments differently from energy; joules are what is stored, `collector report` can be \
                    read with any intensity";
 
+/// The same for a list of them.
+const SEVERAL: &str = "is a list: a run has one carbon intensity, because with two of them CO2 would order the treatments \
+                       differently from energy; write one [carbon]";
+
 /// Keys by which somebody would state an intensity of a part of the run.
 const KEYS: [&str; 5] = ["carbon", "country", "intensity_g_per_kwh", "grid_intensity_g_per_kwh", "pue"];
 
@@ -21,8 +25,16 @@ pub(super) fn refuse_second(keys: &mut Keys<'_>, findings: &mut Findings) {
     }
 }
 
-/// Reads `[carbon]`; `None` when absent, or wrong and noted.
-pub(super) fn parse(mut keys: Keys<'_>, findings: &mut Findings) -> Option<v1::Carbon> {
+/// Reads `[carbon]` of the file; `None` when absent, or wrong and noted.
+pub(super) fn parse(file: &mut Keys<'_>, findings: &mut Findings) -> Option<v1::Carbon> {
+    if file.is_list("carbon") {
+        file.refuse("carbon", SEVERAL, findings);
+        return None;
+    }
+    table(file.table("carbon", findings)?, findings)
+}
+
+fn table(mut keys: Keys<'_>, findings: &mut Findings) -> Option<v1::Carbon> {
     let country = keys.string("country", findings);
     let intensity = keys.number("intensity_g_per_kwh", findings);
     let source = keys.string("source", findings);

@@ -258,6 +258,11 @@ impl<'a> Keys<'a> {
         self.table.contains_key(key)
     }
 
+    /// Whether a key holds a list, of tables or of anything.
+    pub(super) fn is_list(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_array())
+    }
+
     fn take(&mut self, key: &'static str) -> Option<(&'a Spanned<DeValue<'a>>, Place)> {
         self.known.insert(key);
         let (found, value) = self.table.get_key_value(key)?;

@@ -178,7 +178,7 @@ fn design(mut keys: Keys<'_>, node_of_jobs: Option<Located<NodeId>>, findings: &
         Some(keys) => windows(keys, findings),
         None => windows_default(&default("windows")),
     };
-    let carbon = keys.table("carbon", findings).and_then(|keys| carbon::parse(keys, findings));
+    let carbon = carbon::parse(&mut keys, findings);
     keys.finish(findings);
     Some(Design {
         name: name?,

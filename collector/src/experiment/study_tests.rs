@@ -283,6 +283,10 @@ fn a_run_has_one_carbon_intensity() {
     }
     let found = problems(&STUDY.replace("node = \"host\"", "node = \"host\"\nintensity_g_per_kwh = 380"));
     assert!(found.starts_with(&format!("e.toml:7: training.intensity_g_per_kwh: {reason}")), "{found}");
+    let found = problems(&format!("{STUDY}[[carbon]]\ncountry = \"DE\"\n[[carbon]]\ncountry = \"FR\"\n"));
+    assert!(found.starts_with("e.toml:12: carbon: is a list: a run has one carbon intensity, because"), "{found}");
+    let found = problems(&format!("{STUDY}[carbon]\ncountry = \"DE\"\n[carbon]\ncountry = \"FR\"\n"));
+    assert_eq!(found, "e.toml:14: duplicate key");
     let found = problems(&format!("{STUDY}[train.config]\ngrid_intensity_g_per_kwh = 380\n"));
     assert!(found.starts_with(&format!("e.toml:13: train.config.grid_intensity_g_per_kwh: {reason}")), "{found}");
 }
