@@ -91,7 +91,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn list(fetcher: Option<&Fetcher>) -> String {
-    let mut rows = table::table(&["name", "what", "input", "classes", "train", "validation", "test", "here"]);
+    let mut rows = table::table(&["name", "input", "classes", "train", "validation", "test", "here"]);
     for kind in Kind::ALL {
         let facts = kind.facts();
         let counts =
@@ -99,7 +99,6 @@ fn list(fetcher: Option<&Fetcher>) -> String {
         let [train, validation, test] = if kind == Kind::File { ["yours"; 3].map(str::to_owned) } else { counts };
         rows.add_row([
             kind.name().to_owned(),
-            facts.about.to_owned(),
             facts.input.to_owned(),
             facts.class_count.map_or_else(|| "yours".to_owned(), |classes| classes.to_string()),
             train,
@@ -109,13 +108,12 @@ fn list(fetcher: Option<&Fetcher>) -> String {
         ]);
     }
     let mut text = table::text(&rows);
-    for kind in Kind::ALL.into_iter().filter(|&kind| kind != Kind::File) {
+    for kind in Kind::ALL {
         let facts = kind.facts();
-        let _ = writeln!(
-            text,
-            "\n{kind}\n  home     {}\n  licence  {}\n  cite     {}",
-            facts.home, facts.licence, facts.citation
-        );
+        let _ = writeln!(text, "\n{kind}: {}\n  home     {}", facts.about, facts.home);
+        if kind != Kind::File {
+            let _ = writeln!(text, "  licence  {}\n  cite     {}", facts.licence, facts.citation);
+        }
     }
     text
 }
@@ -170,8 +168,10 @@ impl Shown {
     }
 
     pub(super) fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+        let Some(bar) = self.bar.take() else { return };
+        bar.finish_and_clear();
+        if bar.length() == Some(bar.position()) {
+            eprintln!("fetched {} ({} bytes)", self.file, bar.position());
         }
     }
 }

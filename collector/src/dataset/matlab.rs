@@ -238,7 +238,7 @@ fn part(reader: &mut impl Read, bytes_max: u64) -> Result<(u32, Vec<u8>), Proble
 }
 
 fn tag(reader: &mut impl Read) -> Result<(u32, u64), Problem> {
-    let mut tag = [0; TAG_BYTES as usize];
+    let mut tag = [0; 8];
     reader.read_exact(&mut tag)?;
     let [a, b, c, d, e, f, g, h] = tag;
     Ok((u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]).into()))

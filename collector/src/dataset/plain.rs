@@ -17,12 +17,17 @@ const TEST_FILE: &str = "test.twin";
 const CLASSES_FILE: &str = "classes.txt";
 /// A list of class names is small.
 const CLASSES_BYTES_MAX: u64 = 1 << 20;
-const ADVICE: &str = "path must name an input set file, or a folder with test.twin (and train.twin, to train on)";
+const ADVICE: &str = "path must name an input set file";
+const FOLDER_ADVICE: &str = "a folder of one's own inputs holds test.twin, and train.twin to train on; \
+    collector/data/README.md tells how to make them";
 
 pub(super) fn load(path: &Path, limit: Option<u32>, class_names: Option<&[String]>) -> Result<Dataset, DatasetError> {
-    let (path, listed) =
-        if path.is_dir() { (path.join(TEST_FILE), listed_names(path)?) } else { (path.to_owned(), None) };
-    let inputs = read(&path)?;
+    let (path, listed, advice) = if path.is_dir() {
+        (path.join(TEST_FILE), listed_names(path)?, FOLDER_ADVICE)
+    } else {
+        (path.to_owned(), None, ADVICE)
+    };
+    let inputs = read(&path, advice)?;
     let class_count = inputs.class_count();
     let class_names = match class_names.map(<[String]>::to_vec).or(listed) {
         Some(names) if names.len() != class_count as usize => {
@@ -37,12 +42,12 @@ pub(super) fn load(path: &Path, limit: Option<u32>, class_names: Option<&[String
 
 /// Training inputs of a folder, and validation inputs where it has them.
 pub(super) fn training(folder: &Path) -> Result<(InputSet, Option<InputSet>), DatasetError> {
-    let train = read(&folder.join(TRAIN_FILE))?;
+    let train = read(&folder.join(TRAIN_FILE), FOLDER_ADVICE)?;
     let file = folder.join(VALIDATION_FILE);
     // What is there and cannot be read is told; only what is not there is drawn from the training inputs.
     let is_there =
-        file.try_exists().map_err(|source| DatasetError::Read { path: file.clone(), advice: ADVICE, source })?;
-    Ok((train, if is_there { Some(read(&file)?) } else { None }))
+        file.try_exists().map_err(|source| DatasetError::Read { path: file.clone(), advice: FOLDER_ADVICE, source })?;
+    Ok((train, if is_there { Some(read(&file, FOLDER_ADVICE)?) } else { None }))
 }
 
 /// Checks that the parts are of one data set, and that no test input is among the others: nobody else has looked.
@@ -73,8 +78,8 @@ pub(super) fn fit(
     Ok(())
 }
 
-fn read(path: &Path) -> Result<InputSet, DatasetError> {
-    let bytes = read_at_most(path, INPUT_SET_BYTES_MAX)?;
+fn read(path: &Path, advice: &'static str) -> Result<InputSet, DatasetError> {
+    let bytes = read_at_most(path, INPUT_SET_BYTES_MAX, advice)?;
     InputSet::from_bytes(&bytes).map_err(|source| DatasetError::InputSet { path: path.to_owned(), source })
 }
 
@@ -84,7 +89,7 @@ fn listed_names(folder: &Path) -> Result<Option<Vec<String>>, DatasetError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         _ => {}
     }
-    let bytes = read_at_most(&path, CLASSES_BYTES_MAX)?;
+    let bytes = read_at_most(&path, CLASSES_BYTES_MAX, FOLDER_ADVICE)?;
     let text = String::from_utf8(bytes).map_err(|_| DatasetError::Misfit {
         path,
         problem: "is not text in UTF-8; write one class name a line".to_owned(),
@@ -92,8 +97,8 @@ fn listed_names(folder: &Path) -> Result<Option<Vec<String>>, DatasetError> {
     Ok(Some(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()))
 }
 
-fn read_at_most(path: &Path, bytes_max: u64) -> Result<Vec<u8>, DatasetError> {
-    let read = |source| DatasetError::Read { path: path.to_owned(), advice: ADVICE, source };
+fn read_at_most(path: &Path, bytes_max: u64, advice: &'static str) -> Result<Vec<u8>, DatasetError> {
+    let read = |source| DatasetError::Read { path: path.to_owned(), advice, source };
     let mut bytes = Vec::new();
     File::open(path).map_err(read)?.take(bytes_max + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > bytes_max {

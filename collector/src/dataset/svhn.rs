@@ -1,6 +1,6 @@
 //! SVHN's cropped digits in the official MATLAB files: <http://ufldl.stanford.edu/housenumbers/>.
 //!
-//! `X` is [row][column][channel][image] with the row innermost, so an image's bytes stand together, each plane by columns;
+//! `X` is `[row][column][channel][image]` with the row innermost, so an image's bytes stand together, each plane by columns;
 //! models take rows of pixels. `y` has labels 1 to 10, and 10 is the digit 0.
 
 use std::fs::File;

@@ -11,7 +11,7 @@ use super::{field, operator};
 /// Parameters and multiply-accumulates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Cost {
-    pub(super) parameter_count: u64,
+    pub(super) parameter_count: Option<u64>,
     pub(super) mac_count: Option<u64>,
 }
 
@@ -40,6 +40,7 @@ mod code {
     pub(super) const LSH_PROJECTION: i32 = 15;
     pub(super) const LSTM: i32 = 16;
     pub(super) const MUL: i32 = 18;
+    pub(super) const RESHAPE: i32 = 22;
     pub(super) const RNN: i32 = 24;
     pub(super) const SVDF: i32 = 27;
     pub(super) const CALL: i32 = 31;
@@ -100,8 +101,16 @@ fn dimensions(table: Table<'_>, field: usize) -> Result<Vec<i32>, Malformed> {
 
 // === parameters ===
 
-/// Elements of all constants that operations take as weights, each tensor once.
-fn parameters(operators: &[Operator<'_>], tensors: &[Tensor]) -> u64 {
+/// Elements of all constants that operations take as weights, each tensor once. Weights of operations that are not
+/// described here, or that call other subgraphs, cannot be told from other constants.
+fn parameters(operators: &[Operator<'_>], tensors: &[Tensor]) -> Option<u64> {
+    let is_opaque = |operator: &Operator<'_>| {
+        matches!(operator.code, code::CALL | code::CUSTOM | code::DELEGATE | code::IF | code::WHILE)
+            || operator.code > code::BITWISE_LAST
+    };
+    if operators.iter().any(is_opaque) {
+        return None;
+    }
     let mut weights = BTreeSet::new();
     for operator in operators {
         for (position, input) in operator.inputs.iter().enumerate() {
@@ -111,7 +120,7 @@ fn parameters(operators: &[Operator<'_>], tensors: &[Tensor]) -> u64 {
             }
         }
     }
-    weights.into_iter().filter_map(|tensor| elements(&tensors[tensor])).fold(0, u64::saturating_add)
+    weights.into_iter().try_fold(0u64, |sum, tensor| sum.checked_add(elements(&tensors[tensor])?))
 }
 
 /// The constant that a tensor is, or is unpacked from: float16 and pruned weights pass through an operation of their own.
@@ -181,8 +190,14 @@ fn operation_macs(operator: &Operator<'_>, tensors: &[Tensor]) -> Result<Option<
         code::CONV_2D => times(output(), shape(1).and_then(|weights| product(weights.get(1..4)?))),
         // [1][row][column][output channel]
         code::DEPTHWISE_CONV_2D => times(output(), shape(1).and_then(|weights| product(weights.get(1..3)?))),
-        // [output][input]
-        code::FULLY_CONNECTED => times(output(), shape(1).and_then(|weights| weights.get(1).copied())),
+        // [output][input]; every input element meets every output. The output's own shape is no help where the batch is
+        // open: it may hide rows in its first dimension.
+        code::FULLY_CONNECTED => {
+            times(shape(0).and_then(product), shape(1).and_then(|weights| weights.first().copied()))
+        }
+        // An open first dimension stands as 1. A tensor that loses elements by it holds more than the batch in there, and
+        // whatever follows would be counted too small.
+        code::RESHAPE => shape(0).and_then(product).zip(output()).filter(|(before, after)| after >= before).map(|_| 0),
         // [depth][row][column][input channel][output channel]
         code::CONV_3D => times(output(), shape(1).and_then(|weights| product(weights.get(0..4)?))),
         // Every input element meets a window of every output channel; weights as in a convolution, data third.

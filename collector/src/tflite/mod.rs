@@ -27,8 +27,9 @@ pub struct Model {
     /// In which numbers it computes.
     pub precision: Precision,
     /// Elements of the constants that operations take as weights, biases included. Pruned weights count, quantisation
-    /// changes nothing, and what the converter has folded away is not there any more.
-    pub parameter_count: u64,
+    /// changes nothing, and what the converter has folded away is not there any more (normalisation, biases of zeros).
+    /// `None` where custom or control flow operations hide them.
+    pub parameter_count: Option<u64>,
     /// Multiply-accumulates of one inference at batch 1, of convolutions and matrix products. `None` where the file
     /// holds operations whose work its shapes do not tell (recurrent, custom or control flow ones).
     pub mac_count: Option<u64>,

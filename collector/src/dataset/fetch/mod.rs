@@ -91,7 +91,7 @@ pub enum FetchError {
         path: PathBuf,
     },
     /// The home does not answer.
-    #[error("failed to fetch {url}; where there is no way to it, bring the file and name its folder with a path")]
+    #[error("failed to fetch {url}; where there is no way to it, bring the data set and name its folder with a path")]
     Request {
         /// Address.
         url: String,
@@ -100,7 +100,7 @@ pub enum FetchError {
         source: Box<ureq::Error>,
     },
     /// The home answers with something else.
-    #[error("{url} answers with status {status}; if the file has moved, bring it and name its folder with a path")]
+    #[error("{url} answers with status {status}; if it has moved, bring the data set and name its folder with a path")]
     Status {
         /// Address.
         url: String,

@@ -263,7 +263,7 @@ fn a_refusal_is_told_with_its_status() {
     let scene = Scene::new();
     assert_eq!(
         scene.refusal(&scene.serve(&[Answer::Status(404)])),
-        "HOME/file.mat answers with status 404; if the file has moved, bring it and name its folder with a path"
+        "HOME/file.mat answers with status 404; if it has moved, bring the data set and name its folder with a path"
     );
     let busy = scene.refusal(&scene.serve(&[Answer::Status(503), Answer::Status(429), Answer::Status(500)]));
     assert!(busy.contains("answers with status 500"), "{busy}");
@@ -287,7 +287,19 @@ fn nobody_there_is_told() {
     let server = scene.serve(&[]);
     let error = scene.fetch(&server).expect_err("nobody there");
     assert!(matches!(error, FetchError::Request { .. }), "{error:?}");
-    assert!(error.to_string().contains("bring the file and name its folder with a path"), "{error}");
+    assert!(error.to_string().contains("bring the data set and name its folder with a path"), "{error}");
+}
+
+/// TLS is asked for and not given.
+#[test]
+fn a_home_that_cannot_show_who_it_is_is_refused() {
+    let scene = Scene::new();
+    let server = scene.serve(&[Answer::Good; 3]);
+    let url = format!("{}/file.mat", server.url.replace("http:", "https:"));
+    let source = Source { url: &url, name: "file.mat", bytes: 600_000, sha256: &scene.sha256 };
+    let error = download::download(&source, scene.folder.path(), &scene.patience, &mut |_| {}).expect_err("no TLS");
+    assert!(matches!(error, FetchError::Request { .. }), "{error:?}");
+    assert!(!scene.part().exists());
 }
 
 #[test]
