@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="the environment of the torch trainer is not installed")
+
 import torch
+from torch.jit import _builtins
 from torch.nn import functional
 
 from tinywatt_trainers.architecture import architecture_from, parse, shipped_names
 from tinywatt_trainers.seeds import initial_weights
+from tinywatt_trainers.torch import torchscript
 from tinywatt_trainers.torch.network import build, parameter_count
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-def described(layers: list[dict[str, Any]], shape: list[int], class_count: int, count: int) -> Any:  # noqa: ANN401
-    members = {"name": "own", "input": shape, "class_count": class_count, "parameter_count": count, "layers": layers}
+    from tinywatt_trainers.architecture import Architecture
+
+
+def described(layers: Sequence[Mapping[str, object]], shape: list[int], class_count: int, count: int) -> Architecture:
+    members = {
+        "name": "own",
+        "input": shape,
+        "class_count": class_count,
+        "parameter_count": count,
+        "layers": list(layers),
+    }
     return parse(members, "own")
 
 
@@ -38,7 +54,10 @@ def test_a_seed_gives_the_weights_of_every_framework() -> None:
 
 
 def test_padding_is_larger_behind_where_a_stride_makes_it_odd() -> None:
-    layers = [{"op": "conv2d", "filters": 1, "kernel": 3, "stride": 2, "bias": False}, {"op": "global_average_pool"}]
+    layers: list[dict[str, object]] = [
+        {"op": "conv2d", "filters": 1, "kernel": 3, "stride": 2, "bias": False},
+        {"op": "global_average_pool"},
+    ]
     network = build(described(layers, [4, 4, 1], 1, 9), 1).eval()
     inputs = torch.arange(16.0).reshape(1, 4, 4, 1)
     # With zeros behind only, the windows start at rows and columns 0 and 2.
@@ -48,15 +67,28 @@ def test_padding_is_larger_behind_where_a_stride_makes_it_odd() -> None:
 
 
 def test_flattening_puts_channels_innermost() -> None:
-    layers = [{"op": "flatten"}, {"op": "dense", "units": 2, "bias": False}]
+    layers: list[dict[str, object]] = [{"op": "flatten"}, {"op": "dense", "units": 2, "bias": False}]
     network = build(described(layers, [2, 3, 4], 2, 48), 1).eval()
     inputs = torch.randn(5, 2, 3, 4)
     assert torch.allclose(network(inputs), inputs.reshape(5, 24) @ network.state_dict()["layer_1.weight"].t())
 
 
 def test_a_depthwise_convolution_keeps_channels_apart() -> None:
-    layers = [{"op": "depthwise_conv2d", "kernel": 3, "bias": True}, {"op": "global_average_pool"}]
+    layers: list[dict[str, object]] = [
+        {"op": "depthwise_conv2d", "kernel": 3, "bias": True},
+        {"op": "global_average_pool"},
+    ]
     network = build(described(layers, [4, 4, 2], 2, 20), 1).eval()
     inputs = torch.zeros(1, 4, 4, 2)
     inputs[..., 0] = 1.0
     assert network(inputs)[0, 1] == 0.0
+
+
+def test_an_address_that_was_an_operator_once_does_not_stop_the_compiler() -> None:
+    network = build(architecture_from("digits-tiny", "test"), 1)
+    # What happens when an operator is freed and this tuple comes to lie in its place.
+    reused = network.get_submodule("layer_0")._reversed_padding_repeated_twice
+    _builtins._get_builtin_table()[id(reused)] = "aten::add"
+    with pytest.raises(RuntimeError, match="builtin cannot be used as a value"):
+        torch.jit.script(network)
+    assert torchscript.scripted(network)(torch.zeros(2, 8, 8, 1)).shape == (2, 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import zlib
 from dataclasses import dataclass
@@ -116,6 +117,8 @@ def _optimise(job: Job, progress: Progress) -> Result:
     parent.eval()
     training = None if config.technique == "dynamic" else input_sets.read(job, "train", config.architecture)
     test = input_sets.read(job, "test", config.architecture) if "test" in job.inputs else None
+    if config.technique == "executorch-int8":
+        _load_executorch()
     timer = PhaseTimer()
     progress.line(phase="optimise", text=config.technique)
     with timer.measure("optimise"):
@@ -156,7 +159,7 @@ class Deployed:
 def _static(job: Job, config: OptimiseConfig, parent: fx.GraphModule, training: InputSet | None) -> Deployed:
     engine = STATIC[config.technique]
     quantised = quantise.static(parent, engine, _calibration(job, config, training))
-    return _scripted(job, config, torchscript.scripted(quantised), engine)
+    return _scripted(job, config, torchscript.frozen(quantised), engine)
 
 
 def _dynamic(job: Job, config: OptimiseConfig, parent: fx.GraphModule) -> Deployed:
@@ -194,15 +197,20 @@ def _pruned(
     return Deployed(deployed.file, deployed.network, (note,))
 
 
-def _executorch(job: Job, config: OptimiseConfig, parent: fx.GraphModule, training: InputSet | None) -> Deployed:
+def _load_executorch() -> None:
+    """Loads what only one technique needs, which takes seconds, before its time is taken."""
     try:
-        # Loads for seconds, which no other technique should wait for.
-        from tinywatt_trainers.torch import pte
+        importlib.import_module("tinywatt_trainers.torch.pte")
     except ImportError as error:
         raise JobError(
             f"the Python package `{error.name}` is not installed for {sys.executable}, and `executorch-int8` needs it: "
             "run `collector trainer install torch`"
         ) from error
+
+
+def _executorch(job: Job, config: OptimiseConfig, parent: fx.GraphModule, training: InputSet | None) -> Deployed:
+    from tinywatt_trainers.torch import pte
+
     program = pte.quantised(parent, config.architecture, _calibration(job, config, training))
     path = job.output_dir / pte.FILE
     path.write_bytes(program.content)
