@@ -19,8 +19,16 @@ pub fn describe() -> v1::Machine {
         cpu,
         cpu_count: u32::try_from(cpu_count).unwrap_or(u32::MAX),
         memory_bytes: memory.unwrap_or(0),
-        gpus: Vec::new(),
+        gpus: gpus(),
     }
+}
+
+/// Models of the GPUs, as NVIDIA's driver tells them.
+fn gpus() -> Vec<String> {
+    #[cfg(feature = "nvml")]
+    return crate::sensor::nvml::names();
+    #[cfg(not(feature = "nvml"))]
+    Vec::new()
 }
 
 /// Value of the first line `NAME : VALUE`.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tinywatt_agent::clock::{Clock, Virtual};
 use tinywatt_agent::sampler::{Sampler, SamplerConfig};
+use tinywatt_agent::sensor::config::{RaplConfig, TdpConfig};
 use tinywatt_agent::sensor::emulator::{Emulator, Fault, FaultPlan, Options};
 use tinywatt_agent::sensor::ina219::{Adc, BusRange, Grade, Identity, Ina219, Settings, ShuntRange};
 use tinywatt_agent::sensor::load::{LoadConfig, LoadState, LoadSwitch, Profile};
 use tinywatt_agent::sensor::replay::{ReplaySensor, Trace};
-use tinywatt_agent::sensor::{Poll, Sensor};
+use tinywatt_agent::sensor::{Poll, Sensor, rapl, tdp};
 use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::units::Ohms;
 use tinywatt_proto::v1;
@@ -145,4 +146,66 @@ fn the_loop_does_not_allocate() {
     let (polls, allocations) = sample(ReplaySensor::new(trace, "rail".to_owned(), clock.clone()), clock);
     assert!(polls > 10_000);
     assert_eq!(allocations, 0, "in {polls} polls of a recording");
+
+    let root = tempfile::tempdir().expect("a folder");
+    let zone = root.path().join("intel-rapl:0");
+    std::fs::create_dir_all(&zone).expect("a folder");
+    let files = [("name", "package-0\n"), ("max_energy_range_uj", "65532610987\n"), ("energy_uj", "5000000000\n")];
+    files.iter().for_each(|(name, text)| std::fs::write(zone.join(name), text).expect("written"));
+    let config = RaplConfig {
+        name: "cpu".parse().expect("a name"),
+        zone: "package-0".to_owned(),
+        root: root.path().to_owned(),
+        sample_period: Duration::from_millis(20),
+        tolerance: None,
+    };
+    for text in ["5000000000\n", "none"] {
+        let clock = Virtual::default();
+        let sensor = rapl::open(&config, clock.clone()).expect("opens");
+        std::fs::write(zone.join("energy_uj"), text).expect("written");
+        let (polls, allocations) = sample(sensor, clock);
+        assert_eq!(allocations, 0, "in {polls} polls of a counter that holds '{text}'");
+    }
+
+    let config = TdpConfig {
+        name: "model".parse().expect("a name"),
+        tdp_watts: 65.0,
+        idle_watts: 5.0,
+        root: root.path().to_owned(),
+        sample_period: Duration::from_millis(50),
+    };
+    std::fs::write(root.path().join("stat"), "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1\n").expect("written");
+    let clock = Virtual::default();
+    let (polls, allocations) = sample(tdp::open(&config, clock.clone()).expect("opens"), clock);
+    assert_eq!(allocations, 0, "in {polls} polls of a model");
+
+    #[cfg(feature = "nvml")]
+    gpu();
+}
+
+/// A stand-in for NVML, which answers ten times and is lost then.
+#[cfg(feature = "nvml")]
+fn gpu() {
+    use tinywatt_agent::sensor::config::{Gpu, NvmlConfig};
+    let dir = tempfile::tempdir().expect("a folder");
+    let library = dir.path().join("libnvidia-ml.so.1");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sensor/nvml/fake.c");
+    match std::process::Command::new("cc").args(["-shared", "-fPIC", source, "-o"]).arg(&library).status() {
+        Ok(status) => assert!(status.success(), "the library does not compile"),
+        Err(error) => {
+            eprintln!("SKIPPED: no C compiler (cc) to build a stand-in for NVML: {error}");
+            return;
+        }
+    }
+    let config = NvmlConfig {
+        name: "gpu".parse().expect("a name"),
+        gpu: Gpu::Index(0),
+        library: Some(library),
+        sample_period: Duration::from_millis(100),
+        tolerance: None,
+    };
+    let clock = Virtual::default();
+    let sensor = tinywatt_agent::sensor::nvml::open(&config, clock.clone()).expect("opens");
+    let (polls, allocations) = sample(sensor, clock);
+    assert_eq!(allocations, 0, "in {polls} polls of a GPU that is lost");
 }

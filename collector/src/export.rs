@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tinywatt_proto::CHUNK_BYTES_MAX;
 use tinywatt_proto::ids::{BootId, NodeId};
-use tinywatt_proto::sample::{Reading, ShuntBusScale, joules_per_code};
+use tinywatt_proto::sample::{Reading, ShuntBusScale, joules_per_code, joules_per_count};
 use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 use tokio::sync::mpsc;
@@ -144,7 +144,7 @@ impl Export {
             text,
             format_args!("# joules: of a window all of its energy (empty: samples are missing); of a sample that of"),
         );
-        line(text, format_args!("#   a metering interval"));
+        line(text, format_args!("#   a metering interval, or of a counter (rapl, nvml, tdp) all since it was opened"));
         line(text, format_args!("# flags: 1 clipped, 2 torn, 4 late; count: inferences of a window, readings lost"));
         line(text, format_args!("{COLUMNS}"));
     }
@@ -173,14 +173,34 @@ impl Export {
         let start = taken.windows.iter().filter_map(|window| window.mono_ns).min();
         let end = taken.windows.iter().filter_map(|window| window.end_mono_ns).max();
         let (Some(start), Some(end)) = (start, end) else { return Ok(()) };
-        let mut from = MonoNs(start);
-        while let Ok(rest) = Window::new(from, MonoNs(end)) {
-            let slice = Window::new(from, rest.end().min(from.after(SLICE))).expect("a part of the rest, not empty");
-            let samples = self.store.samples(&source.node, taken.boot, taken.channel, slice).await?;
-            self.slice(&samples, slice, from == MonoNs(start), &source).await?;
-            from = slice.end();
+        for channel in self.channels(row, &taken).await? {
+            let mut from = MonoNs(start);
+            while let Ok(rest) = Window::new(from, MonoNs(end)) {
+                let slice =
+                    Window::new(from, rest.end().min(from.after(SLICE))).expect("a part of the rest, not empty");
+                let samples = match self.store.samples(&source.node, taken.boot, channel, slice).await {
+                    // Named by the agent and never announced: the attempt is invalid for it.
+                    Err(ReadError::UnknownChannel { .. }) if channel != taken.channel => break,
+                    samples => samples?,
+                };
+                self.slice(&samples, slice, from == MonoNs(start), &source).await?;
+                from = slice.end();
+            }
         }
         Ok(())
+    }
+
+    /// The channels that measured an attempt together.
+    async fn channels(&self, row: &AttemptRow, taken: &Taken<'_>) -> Result<Vec<u32>, Stop> {
+        let outcome = self.store.outcome(&row.attempt).await?;
+        let further = outcome.map(|outcome| outcome.samples_further_channels).unwrap_or_default();
+        let mut channels = vec![taken.channel];
+        for channel in further {
+            if !channels.contains(&channel) {
+                channels.push(channel);
+            }
+        }
+        Ok(channels)
     }
 
     /// What was sampled during an attempt: by its figures, or without any by what its agent said. `None` when no sample
@@ -351,7 +371,12 @@ fn quantities(channel: &v1::Channel, reading: &Reading) -> Row<'static> {
             let joules = joules_per_code(scale) * (reading.first as f64);
             Row { joules: Some(joules.get()), ..Row::default() }
         }
-        Some(v1::channel::Scale::Counter(_)) | None => Row::default(),
+        Some(v1::channel::Scale::Counter(scale)) => {
+            #[expect(clippy::cast_precision_loss, reason = "codes stay below 2^53")]
+            let joules = joules_per_count(scale) * (reading.first as f64);
+            Row { joules: Some(joules.get()), ..Row::default() }
+        }
+        None => Row::default(),
     }
 }
 
@@ -377,4 +402,20 @@ fn channel_kind(channel: &v1::Channel) -> &'static str {
 /// A text as a field, in quotes where it needs them (RFC 4180).
 fn field(text: &str) -> String {
     if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use tinywatt_proto::sample::Flags;
+
+    use super::*;
+
+    #[test]
+    fn a_reading_of_a_counter_is_its_joules() {
+        let scale = v1::CounterScale { picojoules_per_code: 1_000_000, gain_ppm: None, update_period_ns: 1_000_000 };
+        let channel = v1::Channel { scale: Some(v1::channel::Scale::Counter(scale)), ..v1::Channel::default() };
+        let reading = Reading { at: MonoNs(5), first: 2_500_000, second: 0, flags: Flags::NONE };
+        let row = quantities(&channel, &reading);
+        assert_eq!((row.joules, row.watts, row.volts), (Some(2.5), None, None));
+    }
 }

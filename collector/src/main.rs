@@ -32,6 +32,8 @@ enum Command {
     Nodes(Asking<command::nodes::Arguments>),
     /// Write the samples of a run as CSV
     Export(Asking<command::export::Arguments>),
+    /// List what the jobs of a run made, or save it as files
+    Artifacts(Asking<command::artifacts::Arguments>),
     /// Stop a run
     Cancel(Asking<command::cancel::Arguments>),
     /// List, install and execute the Python trainers that jobs use
@@ -78,6 +80,9 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Export(asking) => {
             command::export::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
+        Command::Artifacts(asking) => {
+            command::artifacts::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
         Command::Cancel(asking) => {
             command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await

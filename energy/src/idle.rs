@@ -38,32 +38,32 @@ pub fn above_idle(active: &Energy, idle: &[Energy]) -> Option<AboveIdle> {
     // Each idle window stands for 1/count of the subtracted energy, stretched to the active window's length.
     let shares: Vec<(&Energy, f64)> =
         idle.iter().map(|energy| (energy, seconds / energy.window.duration().as_secs_f64() / count)).collect();
-    let uncertainty = match (active.uncertainty, active.moments) {
-        (Some(of_active), Some(moments)) => shares
-            .iter()
-            .map(|(energy, share)| Some((energy.uncertainty?, energy.moments?, *share)))
-            .collect::<Option<Vec<_>>>()
-            .map(|of_idle| {
-                let weighted = |component: fn(&Uncertainty) -> Joules| {
-                    let idle = of_idle.iter().map(|(uncertainty, _, share)| component(uncertainty) * *share);
-                    quadrature(&idle.chain([component(&of_active)]).collect::<Vec<_>>())
-                };
-                let volt_seconds: f64 = of_idle.iter().map(|(_, idle, share)| idle.volt_seconds * share).sum();
-                Uncertainty {
-                    offset: rectangular(moments.offset_limit(moments.volt_seconds - volt_seconds)),
-                    gain: moments.gain(joules),
-                    quantisation: weighted(|uncertainty| uncertainty.quantisation),
-                    edges: weighted(|uncertainty| uncertainty.edges),
-                    sampling: weighted(|uncertainty| uncertainty.sampling),
-                    idle_drift,
-                }
-            }),
-        _ => active.gain_limit.map(|limit| Uncertainty {
-            gain: rectangular(joules * limit),
+    let of_idle =
+        || shares.iter().map(|(energy, share)| Some((energy.uncertainty?, *share))).collect::<Option<Vec<_>>>();
+    let uncertainty = active.uncertainty.zip(of_idle()).and_then(|(of_active, of_idle)| {
+        let weighted = |component: fn(&Uncertainty) -> Joules| {
+            let idle = of_idle.iter().map(|(uncertainty, share)| component(uncertainty) * *share);
+            quadrature(&idle.chain([component(&of_active)]).collect::<Vec<_>>())
+        };
+        let (offset, gain) = match (active.moments, active.gain_limit) {
+            (Some(moments), _) => {
+                let volt_seconds = shares.iter().map(|(energy, share)| Some(energy.moments?.volt_seconds * share));
+                let volt_seconds = volt_seconds.sum::<Option<f64>>()?;
+                let offset = rectangular(moments.offset_limit(moments.volt_seconds - volt_seconds));
+                (offset, moments.gain(joules))
+            }
+            (None, Some(limit)) => (Joules::default(), rectangular(joules * limit)),
+            (None, None) => return None,
+        };
+        Some(Uncertainty {
+            offset,
+            gain,
+            quantisation: weighted(|uncertainty| uncertainty.quantisation),
+            edges: weighted(|uncertainty| uncertainty.edges),
+            sampling: weighted(|uncertainty| uncertainty.sampling),
             idle_drift,
-            ..Uncertainty::default()
-        }),
-    };
+        })
+    });
     Some(AboveIdle { joules, uncertainty, idle_power })
 }
 

@@ -7,6 +7,7 @@ use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::units::{Joules, Watts};
 
 use crate::budget::{quadrature, rectangular};
+use crate::counter::difference;
 use crate::{Budget, EnergySample, Series, Uncertainty};
 
 /// The energy of one window.
@@ -22,6 +23,8 @@ pub struct Energy {
     pub sample_count: u64,
     pub(crate) moments: Option<Moments>,
     pub(crate) gain_limit: Option<f64>,
+    /// What the edges alone make uncertain, which a counter knows even when nobody states its gain.
+    pub(crate) edges: Option<Joules>,
 }
 
 /// What a later subtraction needs to know which errors cancel.
@@ -44,6 +47,11 @@ impl Energy {
     pub fn expanded_uncertainty(&self) -> Option<Joules> {
         self.uncertainty.map(|uncertainty| uncertainty.expanded())
     }
+
+    /// Standard uncertainty by what lies around the window's edges; `None` when its readings cannot tell.
+    pub fn edge_uncertainty(&self) -> Option<Joules> {
+        self.edges
+    }
 }
 
 /// A window could not be integrated.
@@ -63,16 +71,24 @@ pub enum EnergyError {
     /// Samples do not ascend in time.
     #[error("the sample at {0} is not later than the one before")]
     NotAscending(MonoNs),
+    /// A counter began anew: the machine slept, or its driver was loaded again.
+    #[error("the energy counter began anew after {after}: what was used meanwhile is unknown")]
+    CountLost {
+        /// The last reading before.
+        after: MonoNs,
+    },
 }
 
-/// Integrates power over a window with the trapezoid rule, or adds up the intervals of an energy meter.
+/// Integrates power over a window with the trapezoid rule, adds up the intervals of an energy meter, or takes the
+/// difference of an energy counter.
 ///
-/// Samples ascend in time and reach past both edges; power at an edge is interpolated, an interval that crosses an
-/// edge counts with the part inside.
+/// Samples ascend in time and reach past both edges; power or count at an edge is interpolated, an interval that crosses
+/// an edge counts with the part inside.
 ///
 /// # Errors
-/// [`EnergyError::Gap`] when neighbours are further apart than `gap_max`, or an interval of a meter is missing;
-/// [`EnergyError::NotCovered`] when an edge has no sample on its far side.
+/// [`EnergyError::Gap`] when neighbours are further apart than `gap_max`, or an interval of a meter is missing (a
+/// counter has no such holes); [`EnergyError::NotCovered`] when an edge has no sample on its far side;
+/// [`EnergyError::CountLost`] when a counter began anew.
 ///
 /// # Source
 /// Error terms: ARCHITECTURE.md, "From watts to joules".
@@ -89,6 +105,7 @@ pub fn integrate(series: &Series, window: Window, gap_max: Duration) -> Result<E
             let samples = around_intervals(samples, *period, window, gap_max.min(adjoining))?;
             Ok(add_up(samples, *period, *gain_limit, window))
         }
+        Series::Counter { samples, errors, .. } => difference(samples, errors, window),
     }
 }
 
@@ -164,7 +181,15 @@ fn trapezoid(samples: &[Sample], budget: &Budget, period: Duration, window: Wind
         idle_drift: Joules::default(),
     };
     let sample_count = samples.iter().filter(|sample| window.contains(sample.at)).count() as u64;
-    Energy { joules, uncertainty: Some(uncertainty), window, sample_count, moments: Some(moments), gain_limit: None }
+    Energy {
+        joules,
+        uncertainty: Some(uncertainty),
+        window,
+        sample_count,
+        moments: Some(moments),
+        gain_limit: None,
+        edges: Some(uncertainty.edges),
+    }
 }
 
 impl Moments {
@@ -230,7 +255,7 @@ fn add_up(samples: &[EnergySample], period: Duration, gain_limit: Option<f64>, w
     let uncertainty =
         gain_limit.map(|limit| Uncertainty { gain: rectangular(joules * limit), ..Uncertainty::default() });
     let sample_count = samples.len() as u64;
-    Energy { joules, uncertainty, window, sample_count, moments: None, gain_limit }
+    Energy { joules, uncertainty, window, sample_count, moments: None, gain_limit, edges: None }
 }
 
 /// The INA219 A grade with a 1 % shunt of 0.1 Ω, for tests.

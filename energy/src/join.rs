@@ -39,6 +39,7 @@ impl Energy {
             sample_count: self.sample_count + next.sample_count,
             moments,
             gain_limit: self.gain_limit,
+            edges: self.edges.zip(next.edges).map(|(this, next)| quadrature(&[this, next])),
         })
     }
 }

@@ -6,12 +6,14 @@
 //! separate components, what may be wrong with them) → [`above_idle`] subtracts the idle power of the windows around.
 
 mod budget;
+mod counter;
 mod idle;
 mod integrate;
 mod join;
 mod series;
 
 pub use budget::{Budget, COVERAGE_FACTOR, Uncertainty};
+pub use counter::{CounterErrors, CounterSample, window_min};
 pub use idle::{AboveIdle, above_idle};
 pub use integrate::{Energy, EnergyError, integrate};
 pub use series::{EnergySample, Series};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tinywatt_proto::sample::{Flags, Reading, Sample, ShuntBusScale, joules_per_code};
+use tinywatt_proto::sample::{Flags, Reading, Sample, ShuntBusScale, joules_per_code, joules_per_count};
 use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::units::Joules;
 use tinywatt_proto::v1;
 
-use crate::Budget;
+use crate::{Budget, CounterErrors, CounterSample};
 
 /// The energy of one interval of a meter that counts energy itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,6 +39,15 @@ pub enum Series {
         /// Limit of the meter's error as a part of the reading; `None` when nobody states one.
         gain_limit: Option<f64>,
     },
+    /// A counter of energy, read now and then.
+    Counter {
+        /// The samples.
+        samples: Vec<CounterSample>,
+        /// Nominal time between samples.
+        period: Duration,
+        /// What may be wrong with them.
+        errors: CounterErrors,
+    },
 }
 
 impl Series {
@@ -54,7 +63,22 @@ impl Series {
                     period,
                 })
             }
-            v1::channel::Scale::Counter(_) => None,
+            v1::channel::Scale::Counter(wire) => {
+                let step = joules_per_count(wire);
+                // Counted from the first reading, so that a counter of years loses no digits.
+                let first = readings.first().map_or(0, |reading| reading.first);
+                #[expect(clippy::cast_precision_loss, reason = "what a series adds stays below 2^53 codes")]
+                let sample = |reading: &Reading| CounterSample {
+                    at: reading.at,
+                    energy: step * (reading.first.wrapping_sub(first) as f64),
+                };
+                let errors = CounterErrors {
+                    step,
+                    update_period: Duration::from_nanos(wire.update_period_ns),
+                    gain_limit: wire.gain_ppm.map(|ppm| f64::from(ppm) / 1e6),
+                };
+                Some(Self::Counter { samples: readings.iter().map(sample).collect(), period, errors })
+            }
             v1::channel::Scale::Energy(wire) => {
                 let step = joules_per_code(wire);
                 #[expect(clippy::cast_precision_loss, reason = "codes stay below 2^53")]
@@ -73,7 +97,7 @@ impl Series {
                 .iter()
                 .filter(|sample| window.contains(sample.at))
                 .fold(Flags::NONE, |all, sample| all | sample.flags),
-            Self::Energy { .. } => Flags::NONE,
+            Self::Energy { .. } | Self::Counter { .. } => Flags::NONE,
         }
     }
 }

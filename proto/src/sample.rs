@@ -7,11 +7,11 @@ use crate::v1;
 /// Raw codes of one conversion and the instant they belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// Centre of the conversion; for an energy channel the end of the interval.
+    /// Centre of the conversion; for an energy channel the end of the interval; for a counter the instant it was read at.
     pub at: MonoNs,
-    /// Shunt-voltage code, or energy code.
+    /// Shunt-voltage code, energy code, or what the counter holds.
     pub first: i64,
-    /// Bus-voltage code; 0 on energy channels.
+    /// Bus-voltage code; 0 on all other channels.
     pub second: i64,
     /// What is wrong with the reading.
     pub flags: Flags,
@@ -112,6 +112,11 @@ impl From<&v1::ShuntBusScale> for ShuntBusScale {
 
 /// Energy of one code of an energy channel.
 pub fn joules_per_code(scale: &v1::EnergyScale) -> Joules {
+    Joules::new(wide(scale.picojoules_per_code) / 1e12)
+}
+
+/// Energy of one code of a counter.
+pub fn joules_per_count(scale: &v1::CounterScale) -> Joules {
     Joules::new(wide(scale.picojoules_per_code) / 1e12)
 }
 

@@ -1,6 +1,7 @@
 //! `agent check`: what works, what is missing, and what to do about it.
 
 mod checks;
+mod counter;
 
 use std::fmt;
 use std::io::Write;

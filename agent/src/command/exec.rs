@@ -222,6 +222,7 @@ fn summary(channel: &v1::Channel, metered: Result<Metered, EnergyError>) -> Stri
 fn warning(kind: v1::FigureKind) -> &'static str {
     match kind {
         v1::FigureKind::Simulated => "; SIMULATED: no real device was metered",
+        v1::FigureKind::Estimated => "; ESTIMATED: by a model of the load, nothing was metered",
         v1::FigureKind::MeasuredElsewhere => {
             "; MEASURED ELSEWHERE: a recording was replayed; the command was not metered"
         }

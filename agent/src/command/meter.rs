@@ -11,7 +11,7 @@ use crate::sampler::Event;
 
 /// Readings are integrated in windows of this length and then let go: 74,000 readings of an INA219, 2.4 MB.
 const PART: Duration = Duration::from_secs(60);
-/// Longest hole that a straight line may cross: what a busy machine without real-time scheduling shows now and then.
+/// Longest hole that a straight line may cross (a counter has none): what a busy machine without real-time scheduling shows now and then.
 /// Every lost reading is counted beside the figure.
 const GAP_MAX: Duration = Duration::from_millis(100);
 
@@ -184,6 +184,24 @@ mod tests {
         (1..100).chain(300..400).for_each(|millisecond| meter.take(reading(millisecond)));
         let error = meter.finish(MonoNs(390_000_000)).expect_err("200 ms without a reading");
         assert!(matches!(error, EnergyError::Gap { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_hole_in_a_counter_loses_nothing_over_minutes() {
+        let counter = v1::CounterScale { picojoules_per_code: 1_000_000, gain_ppm: None, update_period_ns: 1_000_000 };
+        let scale = Some(v1::channel::Scale::Counter(counter));
+        let mut meter = Meter::new(v1::Channel { sample_period_ns: 20_000_000, scale, ..v1::Channel::default() });
+        // 10 W, a reading each 20 ms, and none for three minutes.
+        let reading = |index: u64| {
+            let first = i64::try_from(index * 200_000).expect("small");
+            Event::Reading(Reading { at: MonoNs(index * 20_000_000), first, second: 0, flags: Flags::NONE })
+        };
+        meter.take(reading(0));
+        meter.start(MonoNs(10_000_000));
+        (1..1_000).chain(10_000..15_000).for_each(|index| meter.take(reading(index)));
+        let metered = meter.finish(MonoNs(290_010_000_000)).expect("covered");
+        assert!((metered.energy.joules.get() - 2_900.0).abs() < 1e-6, "{:?}", metered.energy.joules);
+        assert_eq!(metered.energy.uncertainty, None);
     }
 
     #[test]

@@ -79,21 +79,24 @@ struct Gauge {
 
 impl Gauge {
     fn fill(&mut self, channel: &mut Channel) {
-        let Channel { readings, description, .. } = channel;
-        readings.drain(&mut |event| self.take(description, event));
+        let Channel { readings, description, previous, .. } = channel;
+        readings.drain(&mut |event| self.take(description, previous, event));
     }
 
-    fn take(&mut self, channel: &v1::Channel, event: Event) {
+    fn take(&mut self, channel: &v1::Channel, previous: &mut Option<Reading>, event: Event) {
         match event {
-            Event::Reading(reading) => self.add(channel, &reading),
+            Event::Reading(reading) => {
+                self.add(channel, previous.as_ref(), &reading);
+                *previous = Some(reading);
+            }
             Event::Lost { count, .. } => self.lost_count += count,
             Event::Ended => self.has_ended = true,
         }
     }
 
     /// Adds to the sums; they are divided when shown.
-    fn add(&mut self, channel: &v1::Channel, reading: &Reading) {
-        let Some(shown) = channels::show(channel, reading) else { return };
+    fn add(&mut self, channel: &v1::Channel, previous: Option<&Reading>, reading: &Reading) {
+        let Some(shown) = channels::show(channel, previous, reading) else { return };
         self.reading_count += 1;
         self.power += shown.power;
         self.flags |= reading.flags;
@@ -155,13 +158,32 @@ mod tests {
         let mut gauge = Gauge::default();
         for (first, flags) in [(4_000, Flags::NONE), (6_000, Flags::LATE)] {
             let reading = Reading { at: MonoNs(1), first, second: 1_250, flags };
-            gauge.take(&channel, Event::Reading(reading));
+            gauge.take(&channel, &mut None, Event::Reading(reading));
         }
-        gauge.take(&channel, Event::Lost { reason: v1::LossReason::MissedDeadline, count: 3 });
+        gauge.take(&channel, &mut None, Event::Lost { reason: v1::LossReason::MissedDeadline, count: 3 });
         let text = table([(&channel, &gauge)].into_iter());
         for part in ["rail", "ina219-emulator", "simulated", "5.000 V", "500.0 mA", "2.500 W", "2 /s", " 3 ", "late"] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_counter_shows_the_power_between_two_readings() {
+        let counter = v1::CounterScale { picojoules_per_code: 1_000_000, gain_ppm: None, update_period_ns: 1_000_000 };
+        let channel = v1::Channel {
+            name: "cpu".to_owned(),
+            source: "rapl".to_owned(),
+            kind: v1::FigureKind::Measured.into(),
+            scale: Some(v1::channel::Scale::Counter(counter)),
+            ..v1::Channel::default()
+        };
+        let (mut gauge, mut previous) = (Gauge::default(), None);
+        // 10 W, 30 W; then the counter begins anew, and goes on with 20 W.
+        for (milliseconds, first) in [(0, 500_000), (20, 700_000), (40, 1_300_000), (60, 0), (80, 400_000)] {
+            let reading = Reading { at: MonoNs(milliseconds * 1_000_000), first, second: 0, flags: Flags::NONE };
+            gauge.take(&channel, &mut previous, Event::Reading(reading));
+        }
+        assert_eq!(gauge.cells(&channel)[2..7], ["measured", "-", "-", "20.00 W", "3 /s"]);
     }
 
     #[test]

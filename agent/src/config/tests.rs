@@ -48,7 +48,7 @@ fn everything_that_the_example_comments_out_can_be_used() {
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
         .fold(String::new(), |text, line| text + line + "\n");
     let config = parse(&used).expect("all settings together");
-    assert_eq!(config.sensors.len(), 3);
+    assert_eq!(config.sensors.len(), 6);
     assert!(config.inference.litert_library.is_some());
 }
 

@@ -11,7 +11,9 @@ use super::config::{EmulatorConfig, Ina219Config, SensorConfig, SensorConfigErro
 use super::emulator::{Deviations, Emulator, EmulatorError, Options};
 use super::ina219::{BusSpeed, Identity, Ina219, KernelBus, KernelBusError, SetUpError};
 use super::load::{LoadSwitch, Profile};
+use super::rapl::{self, RaplError};
 use super::replay::{ReplaySensor, Trace, TraceError};
+use super::tdp::{self, TdpError};
 use crate::clock::Clock;
 
 /// A sensor that is ready to be sampled.
@@ -84,6 +86,43 @@ pub enum SensorError {
         #[source]
         source: TraceError,
     },
+    /// The processor's counter cannot be read.
+    #[error("sensor '{name}': the processor's energy counter cannot be used")]
+    Rapl {
+        /// Channel.
+        name: ChannelName,
+        /// Why.
+        #[source]
+        source: RaplError,
+    },
+    /// The GPU's counter cannot be read.
+    #[cfg(feature = "nvml")]
+    #[error("sensor '{name}': the GPU cannot be metered")]
+    Nvml {
+        /// Channel.
+        name: ChannelName,
+        /// Why.
+        #[source]
+        source: super::nvml::GpuError,
+    },
+    /// This program cannot ask GPUs.
+    #[cfg(not(feature = "nvml"))]
+    #[error(
+        "sensor '{name}': this agent was built without NVML: build it with the feature `nvml`, which is a default one"
+    )]
+    NoNvml {
+        /// Channel.
+        name: ChannelName,
+    },
+    /// The model has nothing to go by.
+    #[error("sensor '{name}': the TDP model cannot be computed")]
+    Tdp {
+        /// Channel.
+        name: ChannelName,
+        /// Why.
+        #[source]
+        source: TdpError,
+    },
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -112,9 +151,29 @@ pub fn build<C: Clock>(config: &SensorConfig, clock: C) -> Result<Built, SensorE
             let name = config.name.clone();
             let trace = Trace::read(&config.path).map_err(|source| SensorError::Trace { name, source })?;
             let sensor = ReplaySensor::new(trace, config.name.to_string(), clock);
-            Ok(Built { sensor: Box::new(sensor), load: None })
+            Ok(metered(sensor))
         }
+        SensorConfig::Rapl(config) => {
+            let failed = |source| SensorError::Rapl { name: config.name.clone(), source };
+            rapl::open(config, clock).map(metered).map_err(failed)
+        }
+        SensorConfig::Tdp(config) => {
+            let failed = |source| SensorError::Tdp { name: config.name.clone(), source };
+            tdp::open(config, clock).map(metered).map_err(failed)
+        }
+        #[cfg(feature = "nvml")]
+        SensorConfig::Nvml(config) => {
+            let failed = |source| SensorError::Nvml { name: config.name.clone(), source };
+            super::nvml::open(config, clock).map(metered).map_err(failed)
+        }
+        #[cfg(not(feature = "nvml"))]
+        SensorConfig::Nvml(config) => Err(SensorError::NoNvml { name: config.name.clone() }),
     }
+}
+
+/// A sensor whose load is not ours.
+fn metered(sensor: impl Sensor + 'static) -> Built {
+    Built { sensor: Box::new(sensor), load: None }
 }
 
 fn build_ina219<C: Clock>(config: &Ina219Config, clock: C) -> Result<Built, SensorError> {
@@ -138,7 +197,7 @@ fn build_ina219<C: Clock>(config: &Ina219Config, clock: C) -> Result<Built, Sens
         address: config.address,
         source,
     })?;
-    Ok(Built { sensor: Box::new(sensor), load: None })
+    Ok(metered(sensor))
 }
 
 fn build_emulator<C: Clock>(config: &EmulatorConfig, clock: C) -> Result<Built, SensorError> {

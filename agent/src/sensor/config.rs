@@ -1,6 +1,8 @@
 //! Sensors as the agent's configuration file describes them: one `[[sensor]]` table each.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tinywatt_proto::ids::ChannelName;
@@ -22,6 +24,15 @@ pub enum SensorConfig {
     /// A recorded energy trace.
     #[serde(rename = "replay")]
     Replay(ReplayConfig),
+    /// The energy counter of a processor's package, cores or memory.
+    #[serde(rename = "rapl")]
+    Rapl(RaplConfig),
+    /// The energy counter of an NVIDIA GPU.
+    #[serde(rename = "nvml")]
+    Nvml(NvmlConfig),
+    /// A model of the processor's power: estimated, not measured.
+    #[serde(rename = "tdp")]
+    Tdp(TdpConfig),
 }
 
 /// A chip on the node's I2C bus.
@@ -82,6 +93,91 @@ pub struct ReplayConfig {
     pub path: PathBuf,
 }
 
+/// The energy counter of a processor's package, cores or memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RaplConfig {
+    /// Name of the channel.
+    pub name: ChannelName,
+    /// Name of the zone: "package-0", "psys", "dram"; "package-1/dram" where several packages have one.
+    #[serde(default = "default_zone")]
+    pub zone: String,
+    /// Folder of the kernel's powercap files.
+    #[serde(default = "default_powercap")]
+    pub root: PathBuf,
+    /// Time from one look to the next.
+    #[serde(default = "default_rapl_period", with = "humantime_serde")]
+    pub sample_period: Duration,
+    /// Limit of the counter's error as a part of the energy, from a comparison with a meter. Its maker states none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+}
+
+/// The energy counter of an NVIDIA GPU.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NvmlConfig {
+    /// Name of the channel.
+    pub name: ChannelName,
+    /// Which GPU: its index (as in `nvidia-smi`) or its UUID.
+    #[serde(default)]
+    pub gpu: Gpu,
+    /// NVIDIA's library, where it lies in no usual place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub library: Option<PathBuf>,
+    /// Time from one look to the next.
+    #[serde(default = "default_nvml_period", with = "humantime_serde")]
+    pub sample_period: Duration,
+    /// Limit of the counter's error as a part of the energy, from a comparison with a meter. Its maker states none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+}
+
+/// Which GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "gpu is an index such as 0, or a UUID such as \"GPU-5a1e...\" (see `nvidia-smi -L`)")]
+pub enum Gpu {
+    /// By its index.
+    Index(u32),
+    /// By its UUID.
+    Uuid(String),
+}
+
+impl Default for Gpu {
+    fn default() -> Self {
+        Self::Index(0)
+    }
+}
+
+impl fmt::Display for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(index) => write!(f, "{index}"),
+            Self::Uuid(uuid) => write!(f, "'{uuid}'"),
+        }
+    }
+}
+
+/// A model of the processor's power.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TdpConfig {
+    /// Name of the channel.
+    pub name: ChannelName,
+    /// Power with all processors busy: the thermal design power of the processor's data sheet. No default: a wrong one is
+    /// wrong by its whole factor.
+    pub tdp_watts: f64,
+    /// Power of the idle machine. By default 0, with which every stir of an idle machine is many times its idle power.
+    #[serde(default)]
+    pub idle_watts: f64,
+    /// Folder of the kernel's process files.
+    #[serde(default = "default_proc")]
+    pub root: PathBuf,
+    /// Time from one look to the next.
+    #[serde(default = "default_tdp_period", with = "humantime_serde")]
+    pub sample_period: Duration,
+}
+
 /// A sensor's settings contradict themselves or what the chip can do.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SensorConfigError {
@@ -107,10 +203,12 @@ pub enum SensorConfigError {
         value: f64,
     },
     /// The tolerance is no part of one.
-    #[error("sensor '{name}': shunt_tolerance = {value} is not a tolerance: give a part of 1, such as 0.01 for 1 %")]
+    #[error("sensor '{name}': {key} = {value} is not a tolerance: give a part of 1, such as 0.01 for 1 %")]
     Tolerance {
         /// Channel.
         name: ChannelName,
+        /// Which setting.
+        key: &'static str,
         /// Value.
         value: f64,
     },
@@ -135,6 +233,30 @@ pub enum SensorConfigError {
         /// Largest current of the sensor.
         amperes_max: f64,
     },
+    /// A counter is looked at too often, or too rarely.
+    #[error(
+        "sensor '{name}': sample_period = {period:?} is not usable: give \"{SAMPLE_PERIOD_MIN:?}\" to \
+         \"{SAMPLE_PERIOD_MAX:?}\""
+    )]
+    SamplePeriod {
+        /// Channel.
+        name: ChannelName,
+        /// Value.
+        period: Duration,
+    },
+    /// The model's powers are none.
+    #[error(
+        "sensor '{name}': tdp_watts = {tdp_watts} with idle_watts = {idle_watts} is no processor: give powers in watt, up \
+         to {WATTS_MAX}, the idle one not above the other"
+    )]
+    Watts {
+        /// Channel.
+        name: ChannelName,
+        /// Power under load.
+        tdp_watts: f64,
+        /// Power of the idle machine.
+        idle_watts: f64,
+    },
     /// Two sensors share a name.
     #[error("two sensors are named '{name}': give each channel its own name")]
     NameTaken {
@@ -145,6 +267,12 @@ pub enum SensorConfigError {
 
 /// Larger tolerances are no shunt but a guess.
 const TOLERANCE_MAX: f64 = 0.5;
+/// Counters add up by themselves; looking more often than the hardware counts shows nothing new.
+const SAMPLE_PERIOD_MIN: Duration = Duration::from_millis(1);
+/// Beyond, the edges of a window of seconds are not known, and commands would wait long for the reading after their end.
+const SAMPLE_PERIOD_MAX: Duration = Duration::from_secs(1);
+/// More than any machine's processors take.
+const WATTS_MAX: f64 = 10_000.0;
 
 impl SensorConfig {
     /// An emulated sensor with its default load.
@@ -158,6 +286,9 @@ impl SensorConfig {
             Self::Ina219(config) => &config.name,
             Self::Emulator(config) => &config.name,
             Self::Replay(config) => &config.name,
+            Self::Rapl(config) => &config.name,
+            Self::Nvml(config) => &config.name,
+            Self::Tdp(config) => &config.name,
         }
     }
 
@@ -170,6 +301,9 @@ impl SensorConfig {
             Self::Ina219(config) => config.check(),
             Self::Emulator(config) => config.check(),
             Self::Replay(_) => Ok(()),
+            Self::Rapl(config) => check_counter(&config.name, config.sample_period, config.tolerance),
+            Self::Nvml(config) => check_counter(&config.name, config.sample_period, config.tolerance),
+            Self::Tdp(config) => config.check(),
         }
     }
 }
@@ -188,6 +322,27 @@ pub fn check_all(sensors: &[SensorConfig]) -> Result<(), SensorConfigError> {
     Ok(())
 }
 
+fn check_counter(name: &ChannelName, period: Duration, tolerance: Option<f64>) -> Result<(), SensorConfigError> {
+    if !(SAMPLE_PERIOD_MIN..=SAMPLE_PERIOD_MAX).contains(&period) {
+        return Err(SensorConfigError::SamplePeriod { name: name.clone(), period });
+    }
+    match tolerance.filter(|value| !(0.0..=TOLERANCE_MAX).contains(value)) {
+        Some(value) => Err(SensorConfigError::Tolerance { name: name.clone(), key: "tolerance", value }),
+        None => Ok(()),
+    }
+}
+
+impl TdpConfig {
+    fn check(&self) -> Result<(), SensorConfigError> {
+        let Self { tdp_watts, idle_watts, .. } = *self;
+        let is_power = tdp_watts > 0.0 && (0.0..=tdp_watts).contains(&idle_watts) && tdp_watts <= WATTS_MAX;
+        if !is_power {
+            return Err(SensorConfigError::Watts { name: self.name.clone(), tdp_watts, idle_watts });
+        }
+        check_counter(&self.name, self.sample_period, None)
+    }
+}
+
 impl Ina219Config {
     fn check(&self) -> Result<(), SensorConfigError> {
         let name = || self.name.clone();
@@ -199,7 +354,8 @@ impl Ina219Config {
             return Err(SensorConfigError::Shunt { name: name(), value: self.shunt_ohms });
         }
         if !(0.0..=TOLERANCE_MAX).contains(&self.shunt_tolerance) {
-            return Err(SensorConfigError::Tolerance { name: name(), value: self.shunt_tolerance });
+            let (key, value) = ("shunt_tolerance", self.shunt_tolerance);
+            return Err(SensorConfigError::Tolerance { name: name(), key, value });
         }
         Ok(())
     }
@@ -236,6 +392,34 @@ impl EmulatorConfig {
             adc: Adc::default(),
         }
     }
+}
+
+/// The one zone that every processor with RAPL has.
+fn default_zone() -> String {
+    "package-0".to_owned()
+}
+
+fn default_powercap() -> PathBuf {
+    PathBuf::from("/sys/class/powercap")
+}
+
+fn default_proc() -> PathBuf {
+    PathBuf::from("/proc")
+}
+
+/// 50 Hz: the edges of a window of 10 s stand for 0.2 % of its energy.
+fn default_rapl_period() -> Duration {
+    Duration::from_millis(20)
+}
+
+/// As often as the driver surely counts.
+fn default_nvml_period() -> Duration {
+    Duration::from_millis(100)
+}
+
+/// Five of the kernel's ticks: the edges of a window of 10 s stand for less than 1 % of its energy.
+fn default_tdp_period() -> Duration {
+    Duration::from_millis(50)
 }
 
 fn default_bus() -> PathBuf {
@@ -311,6 +495,14 @@ mod tests {
             ("source = 'ina219-emulator'\nload = { idle_amperes = 0 }", &["sensor 'rail'", "load.idle_amperes = 0"]),
             ("source = 'ina219-emulator'\nload = { active_amperes = 2 }", &["2.07 A", "load.active_amperes"]),
             ("source = 'replay'", &["path"]),
+            ("source = 'rapl'\nsample_period = '2s'", &["sensor 'rail'", "sample_period = 2s", "\"1ms\" to \"1s\""]),
+            ("source = 'rapl'\ntolerance = 5", &["tolerance = 5", "0.01 for 1 %"]),
+            ("source = 'rapl'\npackage = 0", &["unknown field `package`", "`zone`"]),
+            ("source = 'nvml'\ngpu = 1.5", &["an index such as 0", "nvidia-smi -L"]),
+            ("source = 'nvml'\nsample_period = '0s'", &["sample_period = 0ns"]),
+            ("source = 'tdp'", &["tdp_watts"]),
+            ("source = 'tdp'\ntdp_watts = 10\nidle_watts = 20", &["tdp_watts = 10 with idle_watts = 20"]),
+            ("source = 'tdp'\ntdp_watts = nan", &["tdp_watts = NaN"]),
         ] {
             let error = read(&format!("name = 'rail'\n{text}")).expect_err(text);
             for part in expected {

@@ -2,10 +2,15 @@
 
 mod build;
 pub mod config;
+pub mod counter;
 pub mod emulator;
 pub mod ina219;
 pub mod load;
+#[cfg(feature = "nvml")]
+pub mod nvml;
+pub mod rapl;
 pub mod replay;
+pub mod tdp;
 
 use tinywatt_proto::sample::Reading;
 use tinywatt_proto::time::MonoNs;

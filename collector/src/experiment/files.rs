@@ -135,7 +135,7 @@ fn model(keys: ModelKeys, dataset: Option<&Dataset>, folder: &Path, findings: &m
         thread_count,
         input_scale: input_scale.map(|scale| scale.value),
         input_offset: input_offset.map(|offset| offset.value),
-        parameter_count: model.as_ref().map(|model| model.parameter_count),
+        parameter_count: model.as_ref().and_then(|model| model.parameter_count),
         mac_count: model.as_ref().and_then(|model| model.mac_count),
         precision: model.map(|model| model.precision.to_string()).unwrap_or_default(),
         artifact: Artifact::new(file_name(&path), content),

@@ -123,6 +123,7 @@ pub struct EnergyScale {
 }
 /// Scale of a channel whose readings are a counter of energy since the channel was opened (first column; no second
 /// column): it only grows, wrap-arounds of the hardware are undone before. A reading that is missing loses no energy.
+/// A code below the one before says that the hardware began to count anew: what was used between the two is unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CounterScale {
     /// Energy per code, pJ.
@@ -2571,6 +2572,9 @@ pub struct RunSummary {
     /// Absent while running.
     #[prost(uint64, optional, tag = "8")]
     pub ended_unix_ns: ::core::option::Option<u64>,
+    /// Trials that are never executed, because one that they need stayed invalid.
+    #[prost(uint32, tag = "9")]
+    pub skipped_count: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRunsRequest {}

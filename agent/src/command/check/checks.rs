@@ -12,8 +12,9 @@ use crate::sensor::{self, SensorConfig};
 use crate::spool::{OpenError, Spool};
 use crate::throttle::Throttling;
 use tinywatt_proto::chain::Chain;
+use tinywatt_proto::v1;
 
-use super::{Finding, Verdict};
+use super::{Finding, Verdict, counter};
 
 /// How long a sensor is looked at: a thousand readings of an INA219.
 const LOOK: Duration = Duration::from_secs(1);
@@ -53,13 +54,18 @@ pub(super) fn sensor(config: &SensorConfig) -> Vec<Finding> {
         Ok(sampler) => sampler,
         Err(error) => return vec![Finding::new(Verdict::Fail, subject, Chain(&error).to_string())],
     };
-    let source = sampler.channel().source.clone();
+    let channel = sampler.channel().clone();
+    let source = &channel.source;
     let (mut reading_count, mut lost_count, mut readings) = (0u64, 0u64, sampler.readings());
+    let mut last = None;
     let end = Monotonic.now().after(LOOK);
     while Monotonic.now() < end {
         Monotonic.sleep_until(end.min(Monotonic.now().after(DRAIN_PERIOD)));
         readings.drain(&mut |event| match event {
-            Event::Reading(_) => reading_count += 1,
+            Event::Reading(reading) => {
+                reading_count += 1;
+                last = Some(reading);
+            }
             Event::Lost { count, .. } => lost_count += count,
             Event::Ended => {}
         });
@@ -67,6 +73,10 @@ pub(super) fn sensor(config: &SensorConfig) -> Vec<Finding> {
     let scheduling = sampler.scheduling();
     sampler.stop();
     let seen = format!("{source}, {reading_count} readings in {} s, {lost_count} lost", LOOK.as_secs());
+    if let Some(v1::channel::Scale::Counter(scale)) = &channel.scale {
+        let (verdict, detail) = counter::judge(config, scale, last.map(|reading| reading.first));
+        return vec![Finding::new(verdict, subject.clone(), seen + &detail), scheduled(&subject, scheduling)];
+    }
     let verdict = judge(reading_count, lost_count);
     let advice = advice(verdict, matches!(config, SensorConfig::Ina219(_)));
     vec![Finding::new(verdict, subject.clone(), seen + advice), scheduled(&subject, scheduling)]
