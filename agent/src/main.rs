@@ -77,7 +77,7 @@ fn execute(Arguments { config, command }: Arguments) -> anyhow::Result<ExitCode>
         }
         Command::Exec(exec) => {
             let config = load(&Overrides { sensor: exec.sensor.clone(), ..Overrides::default() })?;
-            command::exec::run(&exec, config.require_sensors()?)
+            command::exec::run(&exec, config.require_sensors()?, surroundings.executable.as_deref())
         }
         Command::Runtime(arguments) => command::runtime::run(arguments, &surroundings).map(|()| ExitCode::SUCCESS),
         Command::Worker => command::worker::run(&surroundings).map(|()| ExitCode::SUCCESS),

@@ -4,6 +4,7 @@
 //! cannot hand on and puts the count on the next batch; never drops a reading silently.
 
 mod losses;
+mod totals;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::sampler::{Consumer, Event};
 use crate::spool::{AppendError, Spool, SpoolBroken};
 pub use losses::Losses;
+pub use totals::Totals;
 
 /// Time in one batch. Shorter ones cost more bytes a sample for their headers, longer ones lose more when the agent is
 /// killed, because what is not in the spool yet is gone.
@@ -50,6 +52,7 @@ pub struct Batcher<S> {
     untold: Losses,
     opened: bool,
     spooled: watch::Sender<MonoNs>,
+    totals: watch::Sender<Totals>,
     /// So that a full spool is told once, and its end too.
     refusing: bool,
 }
@@ -67,6 +70,7 @@ impl<S: Source> Batcher<S> {
             untold: Losses::default(),
             opened: false,
             spooled: watch::Sender::new(MonoNs(0)),
+            totals: watch::Sender::new(Totals::default()),
             refusing: false,
         }
     }
@@ -75,6 +79,11 @@ impl<S: Source> Batcher<S> {
     /// all readings up to that instant.
     pub fn spooled(&self) -> watch::Receiver<MonoNs> {
         self.spooled.subscribe()
+    }
+
+    /// What all readings so far add up to, batch by batch.
+    pub fn totals(&self) -> watch::Receiver<Totals> {
+        self.totals.subscribe()
     }
 
     /// Batches until the sensor ends or `stop` is cancelled; the last, partial batch is in the spool on return.
@@ -113,10 +122,11 @@ impl<S: Source> Batcher<S> {
         let mut ended = false;
         let mut batches = Vec::new();
         let (encoder, losses, index) = (&mut self.encoder, &mut self.losses, self.channel.channel);
-        let untold = &mut self.untold;
+        let (untold, mut totals) = (&mut self.untold, *self.totals.borrow());
         self.source.drain(&mut |event| match event {
             Event::Reading(reading) => {
                 losses.add_all(&untold.take());
+                totals.add(&reading);
                 encoder.push(&reading, unit, two_columns);
                 if encoder.reading_count() == READING_COUNT_MAX {
                     batches.extend(encoder.finish(index, losses.take()));
@@ -127,6 +137,7 @@ impl<S: Source> Batcher<S> {
             Event::Lost { reason, count } => untold.add(reason, count),
             Event::Ended => ended = true,
         });
+        self.totals.send_replace(totals);
         if ended {
             losses.add_all(&untold.take());
         }

@@ -78,6 +78,7 @@ pub fn run(config: &Config, environment: &Environment, surroundings: &Surroundin
     say(checks::clock())?;
     say(checks::runtime(config, surroundings))?;
     say(checks::spool(config))?;
+    say(checks::jobs(config))?;
     say(runtime.block_on(checks::collector(config)))?;
     say(checks::throttling())?;
     Ok(if worst == Verdict::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })

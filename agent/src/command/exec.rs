@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write as _};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitCode, ExitStatus};
+use std::path::Path;
+use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,12 +12,12 @@ use tinywatt_energy::EnergyError;
 use tinywatt_proto::sample::Flags;
 use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
-use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::channels::{self, Channel, kind_name};
 use super::meter::{Meter, Metered};
 use crate::clock::{Clock, Monotonic};
+use crate::process::{self, Grouping};
 use crate::sensor::SensorConfig;
 use crate::sensor::load::LoadState;
 
@@ -28,7 +29,8 @@ pub struct ExecArgs {
     /// are simulated.
     #[arg(long, value_name = "NAME")]
     pub sensor: Option<String>,
-    /// The command and its arguments, after `--`.
+    /// The command and its arguments, after `--`. A name without a slash is looked up beside this program first, as it is
+    /// for the jobs of experiments, then in PATH.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
@@ -44,18 +46,18 @@ const LAST_READING_TIMEOUT: Duration = Duration::from_secs(5);
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-/// Runs the command and passes its exit code on, 128 + signal if a signal ended it.
+/// Runs the command and passes its exit code on, 128 + signal if a signal ended it. `agent` is this program.
 ///
 /// # Errors
 /// When a sensor cannot be opened or gives nothing. An energy that cannot be told is said, and is no error: the
 /// command's own result counts.
-pub fn run(args: &ExecArgs, sensors: &[SensorConfig]) -> anyhow::Result<ExitCode> {
+pub fn run(args: &ExecArgs, sensors: &[SensorConfig], agent: Option<&Path>) -> anyhow::Result<ExitCode> {
     let chosen = choose(args.sensor.as_deref(), sensors)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime that waits for the command")?;
-    runtime.block_on(meter_command(args, channels::open(&chosen)?))
+    runtime.block_on(meter_command(args, agent, channels::open(&chosen)?))
 }
 
 fn choose(name: Option<&str>, sensors: &[SensorConfig]) -> anyhow::Result<Vec<SensorConfig>> {
@@ -68,7 +70,7 @@ fn choose(name: Option<&str>, sensors: &[SensorConfig]) -> anyhow::Result<Vec<Se
     Ok(chosen)
 }
 
-async fn meter_command(args: &ExecArgs, mut channels: Vec<Channel>) -> anyhow::Result<ExitCode> {
+async fn meter_command(args: &ExecArgs, agent: Option<&Path>, mut channels: Vec<Channel>) -> anyhow::Result<ExitCode> {
     let mut meters: Vec<Meter> = channels.iter().map(|channel| Meter::new(channel.description.clone())).collect();
     let start_by = Monotonic.now().after(FIRST_READING_TIMEOUT);
     drain_until(&mut channels, &mut meters, start_by, Meter::has_readings).await;
@@ -94,28 +96,31 @@ async fn meter_command(args: &ExecArgs, mut channels: Vec<Channel>) -> anyhow::R
         meter.start(start);
         set_load(channel, LoadState::Active, start);
     }
-    let mut child = match Command::new(program).args(arguments).spawn() {
-        Ok(child) => child,
+    let mut command = Command::new(process::find(program, agent));
+    command.args(arguments);
+    // In the group of this process, so that a terminal reaches both as if the command had been typed alone.
+    let mut started = match process::start(command, Grouping::Shared, Monotonic).await {
+        Ok(started) => started,
         Err(error) => {
             say(&format!("failed to run {}: {error}", program.display()));
             let is_missing = error.kind() == std::io::ErrorKind::NotFound;
             return Ok(ExitCode::from(if is_missing { NOT_FOUND } else { NOT_EXECUTABLE }));
         }
     };
-    let status = loop {
+    let ended = loop {
         tokio::select! {
-            status = child.wait() => break status.context("failed to wait for the command")?,
+            ended = started.ended() => break ended.context("failed to wait for the command")?,
             // At a terminal Ctrl-C reaches the command too, which must not get it twice.
             _ = interrupt.recv() => if !std::io::stdin().is_terminal() {
-                forward(&child, rustix::process::Signal::INT);
+                started.signal(rustix::process::Signal::INT);
             },
-            _ = terminate.recv() => forward(&child, rustix::process::Signal::TERM),
+            _ = terminate.recv() => started.signal(rustix::process::Signal::TERM),
             // Of a terminal that was closed, or of a session that was left: the command is not to outlive its meter.
-            Some(()) = received(&mut hang_up) => forward(&child, rustix::process::Signal::HUP),
+            Some(()) = received(&mut hang_up) => started.signal(rustix::process::Signal::HUP),
             () = tokio::time::sleep(DRAIN_INTERVAL) => drain(&mut channels, &mut meters),
         }
     };
-    let end = Monotonic.now();
+    let end = ended.at;
     channels.iter().for_each(|channel| set_load(channel, LoadState::Idle, end));
     let end_by = end.after(LAST_READING_TIMEOUT);
     drain_until(&mut channels, &mut meters, end_by, |meter| meter.reaches(end)).await;
@@ -128,7 +133,7 @@ async fn meter_command(args: &ExecArgs, mut channels: Vec<Channel>) -> anyhow::R
         }
         say(&line);
     }
-    Ok(ExitCode::from(exit_code(status)))
+    Ok(ExitCode::from(exit_code(ended.status)))
 }
 
 /// Whether this process was started with a signal ignored, as by `nohup`.
@@ -177,14 +182,6 @@ async fn drain_until(
             return;
         }
         tokio::time::sleep(DRAIN_INTERVAL / 20).await;
-    }
-}
-
-fn forward(child: &Child, signal: rustix::process::Signal) {
-    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    if let Some(id) = id {
-        // A command that has just ended cannot be signalled, and needs not.
-        let _ = rustix::process::kill_process(id, signal);
     }
 }
 
@@ -240,7 +237,7 @@ mod tests {
 
     fn exec(command: &[&str]) -> anyhow::Result<ExitCode> {
         let args = ExecArgs { sensor: None, command: command.iter().map(OsString::from).collect() };
-        run(&args, &sensors())
+        run(&args, &sensors(), None)
     }
 
     #[test]

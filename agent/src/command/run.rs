@@ -1,6 +1,6 @@
 //! `agent run`: samples, spools, delivers and executes until it is told to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,6 +16,7 @@ use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::inference::locate::Surroundings;
 use crate::inference::release;
+use crate::job::Jobs;
 use crate::link::artifacts::Artifacts;
 use crate::link::{Identity, Link, endpoint};
 use crate::machine;
@@ -80,6 +81,7 @@ async fn serve(config: &Config, surroundings: &Surroundings, exe: PathBuf) -> an
         stop_batchers: CancellationToken::new(),
         stop_link: CancellationToken::new(),
     };
+    let jobs = jobs(config, &exe)?;
     let sampled = sample(config, &spool, boot, &mut running)?;
 
     let (counter, bench) = desk();
@@ -89,7 +91,7 @@ async fn serve(config: &Config, surroundings: &Surroundings, exe: PathBuf) -> an
         boot,
         capabilities: v1::Capabilities {
             channels: channels.iter().map(|measured| measured.channel.clone()).collect(),
-            runtimes: runtimes(config, surroundings),
+            runtimes: runtimes(config, surroundings, jobs.is_some()),
             clock: Some(Monotonic::describe()),
             machine: Some(machine::describe()),
         },
@@ -103,6 +105,7 @@ async fn serve(config: &Config, surroundings: &Surroundings, exe: PathBuf) -> an
         spool: spool.clone(),
         channels,
         artifacts: Artifacts::new(&config.state_dir.join("artifacts"), &endpoint(&config.collector)?),
+        jobs,
         launch: LaunchWorker { exe, library: config.inference.litert_library.clone() },
     };
     running.tasks.trials.spawn(Executor::new(equipment, bench).run(running.stop_trials.clone()));
@@ -131,7 +134,7 @@ fn sample(config: &Config, spool: &Spool, boot: BootId, running: &mut Running) -
         let mut sampler = Sampler::start(built.sensor, Monotonic, SamplerConfig::default())?;
         let channel = v1::Channel { channel: index, ..sampler.channel().clone() };
         let batcher = Batcher::new(sampler.readings(), spool.clone(), boot, channel.clone());
-        let measured = Measured { channel, spooled: batcher.spooled(), load: built.load };
+        let measured = Measured { channel, spooled: batcher.spooled(), totals: batcher.totals(), load: built.load };
         running.tasks.batchers.spawn(batcher.run(running.stop_batchers.clone()));
         tracing::info!(channel = %sensor.name(), source = measured.channel.source, "sampling");
         all.push(Sampled { sampler, measured });
@@ -139,11 +142,23 @@ fn sample(config: &Config, spool: &Spool, boot: BootId, running: &mut Running) -
     Ok(all)
 }
 
+/// Where jobs work, when the configuration wants any. The spool is locked before, so nobody else's folders are emptied.
+fn jobs(config: &Config, exe: &Path) -> anyhow::Result<Option<Jobs>> {
+    if !config.jobs.enabled {
+        return Ok(None);
+    }
+    if rustix::process::geteuid().is_root() {
+        tracing::warn!("jobs are enabled and the agent runs as root: so does every command that the collector sends");
+    }
+    Ok(Some(Jobs::open(&config.state_dir.join("jobs"), exe)?))
+}
+
 /// What the node can run. A library that is missing is no error here: the node still measures, and a trial that needs
 /// it says what to do.
-fn runtimes(config: &Config, surroundings: &Surroundings) -> Vec<v1::Runtime> {
-    let replay = v1::Runtime { name: "replay".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let mut runtimes = vec![replay];
+fn runtimes(config: &Config, surroundings: &Surroundings, has_jobs: bool) -> Vec<v1::Runtime> {
+    let own = |name: &str| v1::Runtime { name: name.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let mut runtimes = vec![own("replay")];
+    runtimes.extend(has_jobs.then(|| own("job")));
     match surroundings.find_library(config.inference.litert_library.as_deref()) {
         Ok(_) => runtimes.push(v1::Runtime { name: "litert".to_owned(), version: release::VERSION.to_owned() }),
         Err(error) => tracing::warn!(%error, "this node runs no models"),

@@ -10,6 +10,7 @@ use tinywatt_proto::ids::{ChannelName, NodeId};
 use toml::Spanned;
 
 use crate::inference::config::InferenceConfig;
+use crate::job::JobsConfig;
 use crate::sensor::SensorConfig;
 use crate::sensor::config::check_all;
 use crate::spool::SpoolConfig;
@@ -37,6 +38,8 @@ pub struct Config {
     pub sensors: Vec<SensorConfig>,
     /// How models are executed.
     pub inference: InferenceConfig,
+    /// Whether jobs are executed.
+    pub jobs: JobsConfig,
     /// How much the spool may take.
     pub spool: SpoolConfig,
 }
@@ -52,6 +55,7 @@ struct File {
     state_dir: Option<PathBuf>,
     sensor: Vec<Spanned<SensorConfig>>,
     inference: InferenceConfig,
+    jobs: JobsConfig,
     spool: Spanned<SpoolConfig>,
 }
 
@@ -63,6 +67,7 @@ impl Default for File {
             state_dir: None,
             sensor: Vec::new(),
             inference: InferenceConfig::default(),
+            jobs: JobsConfig::default(),
             spool: Spanned::new(0..0, SpoolConfig::default()),
         }
     }
@@ -114,6 +119,7 @@ impl Config {
             state_dir,
             sensors,
             inference: content.inference,
+            jobs: content.jobs,
             spool: spool.into_inner(),
         })
     }

@@ -18,6 +18,7 @@ fn without_a_file_everything_has_a_default() {
     assert_eq!(config.collector, COLLECTOR_DEFAULT);
     assert_eq!(config.state_dir, Path::new("/home/pi/.local/state/tinywatt"));
     assert_eq!(config.sensors, []);
+    assert!(!config.jobs.enabled, "jobs are asked for");
 }
 
 #[test]
@@ -62,6 +63,8 @@ fn a_mistake_is_named_with_file_line_and_key() {
         ("[spool]\nsize_bytes_max = '1 GB'", 2, &["size_bytes_max = '1 GB'", "u64"]),
         ("[spool]\nsize = 1", 2, &["unknown field `size`", "`size_bytes_max`"]),
         ("node = 'a'\n[[sensor]]\nname = 'rail'\nsource = 'ina219'\nshunt_ohms = 0", 2, &["shunt_ohms = 0"]),
+        ("[jobs]\nenabled = 1", 2, &["enabled = 1", "boolean"]),
+        ("[jobs]\nenable = true", 2, &["unknown field `enable`", "`enabled`"]),
         ("node = \n", 1, &["node ="]),
     ] {
         let error = parse(text).expect_err(text).to_string();

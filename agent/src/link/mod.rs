@@ -157,4 +157,4 @@ impl Told {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -84,7 +84,12 @@ impl Counter {
 impl Board {
     /// Shows what is executing.
     pub(crate) fn show(&self, trial: &v1::TrialKey, phase: v1::Phase, fraction: f64) {
-        let progress = v1::Progress { trial: Some(trial.clone()), phase: phase.into(), fraction, job: None };
+        self.show_job(trial, phase, fraction, None);
+    }
+
+    /// Shows what is executing, and what it says of itself.
+    pub(crate) fn show_job(&self, trial: &v1::TrialKey, phase: v1::Phase, fraction: f64, job: Option<v1::JobProgress>) {
+        let progress = v1::Progress { trial: Some(trial.clone()), phase: phase.into(), fraction, job };
         self.progress.send_replace(Some(progress));
     }
 

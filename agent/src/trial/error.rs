@@ -4,7 +4,8 @@ use tinywatt_proto::v1;
 use tinywatt_proto::v1::FailureReason;
 
 use crate::inference::worker::WorkerError;
-use crate::link::artifacts::ArtifactError;
+use crate::job::JobError;
+use crate::link::artifacts::{ArtifactError, UploadError};
 use crate::sensor::replay::TraceError;
 use crate::spool::SpoolBroken;
 use tinywatt_proto::chain::Chain;
@@ -54,6 +55,12 @@ pub enum TrialError {
         /// Names, comma-separated.
         known: String,
     },
+    /// One was named more than once.
+    #[error("the assignment names channel '{name}' twice, and its energy would count twice: name each channel once")]
+    ChannelTwice {
+        /// Name of the channel.
+        name: String,
+    },
     /// The sensor gives no readings, or they do not get into the spool.
     #[error(
         "no reading of channel '{channel}' got into the spool for {seconds} s: see `agent check` for the sensor, and the \
@@ -74,6 +81,12 @@ pub enum TrialError {
     /// The device under test failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// The job failed.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// What the job made did not get to the collector.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     /// The spool is broken: nothing can be told any more.
     #[error(transparent)]
     Spool(#[from] SpoolBroken),
@@ -86,14 +99,41 @@ impl TrialError {
             Self::Cancelled { .. } => FailureReason::Cancelled,
             Self::Stopped | Self::Busy { .. } | Self::Spool(_) => FailureReason::Worker,
             Self::Workload | Self::Runtime { .. } => FailureReason::Runtime,
-            Self::Channel { .. } | Self::ChannelNotNamed { .. } | Self::Sensor { .. } => FailureReason::Sensor,
+            Self::Channel { .. } | Self::ChannelNotNamed { .. } | Self::ChannelTwice { .. } | Self::Sensor { .. } => {
+                FailureReason::Sensor
+            }
             Self::Artifact(_) | Self::Trace(_) => FailureReason::Artifact,
             Self::Worker(error) => error.reason(),
+            Self::Job(error) => error.reason(),
+            Self::Upload(_) => FailureReason::Job,
         }
     }
+}
 
+/// An assignment that failed, with what a job had written until then.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: TrialError,
+    /// The last lines of its log; empty for other workloads.
+    pub(super) last_lines: String,
+    /// The log, when the collector has it.
+    pub(super) log: Option<v1::ArtifactRef>,
+}
+
+impl From<TrialError> for Failed {
+    fn from(error: TrialError) -> Self {
+        Self { error, last_lines: String::new(), log: None }
+    }
+}
+
+impl Failed {
     /// The failure as the outcome states it.
-    pub fn failure(&self) -> v1::Failure {
-        v1::Failure { reason: self.reason().into(), message: Chain(self).to_string(), log: None }
+    pub(super) fn failure(self) -> v1::Failure {
+        let mut message = Chain(&self.error).to_string();
+        if !self.last_lines.is_empty() {
+            message += "; its last lines:\n";
+            message += &self.last_lines;
+        }
+        v1::Failure { reason: self.error.reason().into(), message, log: self.log }
     }
 }

@@ -9,10 +9,11 @@ use tinywatt_proto::v1::assignment::Workload;
 use tinywatt_proto::v1::record::Fact;
 use tinywatt_proto::v1::trial_outcome;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::desk::{Bench, Board, Order};
+use super::error::Failed;
 use super::{Equipment, Launch, TrialError};
 use crate::clock::Clock;
 use crate::spool::{AppendError, Spool, SpoolBroken};
@@ -22,6 +23,9 @@ pub(super) const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long an agent that stops waits for its last outcome to get into the spool: a commit, or a spool that is full.
 const LAST_OUTCOME_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a job may take to end that is to end: its processes' own limit, and that of its log's way to the collector.
+const WIND_UP_LIMIT: Duration = Duration::from_secs(30);
 
 /// Executes assignments.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ pub(super) struct Workshop<C, L> {
 pub(super) struct Executed {
     pub(super) samples_boot: BootId,
     pub(super) samples_channel: u32,
+    pub(super) samples_further_channels: Vec<u32>,
     pub(super) completed: v1::Completed,
 }
 
@@ -79,9 +84,11 @@ impl<C: Clock + Sync, L: Launch> Executor<C, L> {
         tracing::info!(run = trial.run_id, trial = trial.trial, attempt = trial.attempt, "trial begins");
         let workshop = &self.workshop;
         workshop.board.show(&trial, v1::Phase::Prepare, 0.0);
+        let is_job = matches!(assignment.workload, Some(Workload::Job(_)));
+        let ending = CancellationToken::new();
         let result = {
-            let mut work = pin!(workshop.work(&trial, &assignment));
-            loop {
+            let mut work = pin!(workshop.work(&trial, &assignment, &ending));
+            let broken_off = loop {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => break Err(TrialError::Stopped),
@@ -95,26 +102,46 @@ impl<C: Clock + Sync, L: Launch> Executor<C, L> {
                         // Of another trial that has ended, or the same assignment again after a reconnect.
                         Order::Cancel { .. } | Order::Execute(_) => {}
                     },
-                    result = &mut work => break result,
+                    result = &mut work => break Ok(result),
                 }
+            };
+            match broken_off {
+                Ok(result) => result,
+                Err(error) if is_job => {
+                    // Its processes are asked before they are killed, and its log is handed in.
+                    ending.cancel();
+                    match timeout(WIND_UP_LIMIT, &mut work).await {
+                        Ok(Err(failed)) if matches!(failed.error, TrialError::Spool(_)) => Err(failed),
+                        Ok(Err(failed)) => Err(Failed { error, ..failed }),
+                        Ok(Ok(_)) | Err(_) => Err(error.into()),
+                    }
+                }
+                Err(error) => Err(error.into()),
             }
         };
         // Leaving the block dropped the work, and with it a worker that was still busy.
-        if let Err(TrialError::Spool(broken)) = result {
-            return Err(broken);
+        match result {
+            Err(Failed { error: TrialError::Spool(broken), .. }) => return Err(broken),
+            result => self.workshop.conclude(&trial, result, stop).await?,
         }
-        self.workshop.conclude(&trial, result, stop).await?;
         self.workshop.board.finish(trial);
         Ok(())
     }
 }
 
 impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
-    async fn work(&self, trial: &v1::TrialKey, assignment: &v1::Assignment) -> Result<Executed, TrialError> {
+    /// Executes an assignment. Dropped when it is to end before its time, but for a job, for which `ending` is cancelled.
+    async fn work(
+        &self,
+        trial: &v1::TrialKey,
+        assignment: &v1::Assignment,
+        ending: &CancellationToken,
+    ) -> Result<Executed, Failed> {
         match &assignment.workload {
-            Some(Workload::Inference(workload)) => self.infer(trial, &assignment.channel, workload).await,
-            Some(Workload::Replay(workload)) => self.replay(trial, workload).await,
-            Some(Workload::Job(_)) | None => Err(TrialError::Workload),
+            Some(Workload::Inference(workload)) => Ok(self.infer(trial, assignment, workload).await?),
+            Some(Workload::Replay(workload)) => Ok(self.replay(trial, workload).await?),
+            Some(Workload::Job(workload)) => self.job(trial, assignment, workload, ending).await,
+            None => Err(TrialError::Workload.into()),
         }
     }
 
@@ -122,7 +149,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
     async fn conclude(
         &self,
         trial: &v1::TrialKey,
-        result: Result<Executed, TrialError>,
+        result: Result<Executed, Failed>,
         stop: &CancellationToken,
     ) -> Result<(), SpoolBroken> {
         let (run, index, attempt) = (&trial.run_id, trial.trial, trial.attempt);
@@ -137,10 +164,11 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
                 tracing::info!(%run, trial = index, attempt, "trial executed");
                 outcome.samples_boot_id = executed.samples_boot.to_vec();
                 outcome.samples_channel = executed.samples_channel;
+                outcome.samples_further_channels = executed.samples_further_channels;
                 outcome.result = Some(trial_outcome::Result::Completed(executed.completed));
             }
-            Err(error) => {
-                let failure = error.failure();
+            Err(failed) => {
+                let failure = failed.failure();
                 tracing::warn!(%run, trial = index, attempt, error = failure.message, "trial failed");
                 outcome.result = Some(trial_outcome::Result::Failure(failure));
             }
@@ -167,7 +195,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         stop: &CancellationToken,
     ) -> Result<(), SpoolBroken> {
         if let Some(other) = other {
-            let busy = Err(TrialError::Busy { running: running.clone() });
+            let busy = Err(TrialError::Busy { running: running.clone() }.into());
             self.conclude(&other, busy, stop).await?;
             self.board.tell_finished(other);
         }

@@ -8,6 +8,8 @@ mod dut;
 mod error;
 mod executor;
 mod inference;
+mod job;
+mod metering;
 mod replay;
 
 use tinywatt_proto::ids::BootId;
@@ -15,6 +17,8 @@ use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::v1;
 use tokio::sync::watch;
 
+use crate::batch::Totals;
+use crate::job::Jobs;
 use crate::link::artifacts::Artifacts;
 use crate::sensor::load::LoadSwitch;
 use crate::spool::Spool;
@@ -29,6 +33,8 @@ pub struct Measured {
     pub channel: v1::Channel,
     /// Instant of its last reading in the spool.
     pub spooled: watch::Receiver<MonoNs>,
+    /// What its readings add up to, for people.
+    pub totals: watch::Receiver<Totals>,
     /// The emulated load behind it, if it is one.
     pub load: Option<LoadSwitch>,
 }
@@ -44,8 +50,10 @@ pub struct Equipment<C, L> {
     pub spool: Spool,
     /// Channels of the node.
     pub channels: Vec<Measured>,
-    /// Models and inputs.
+    /// Models and inputs, and what jobs make.
     pub artifacts: Artifacts,
+    /// Where jobs work; absent on a node that executes none.
+    pub jobs: Option<Jobs>,
     /// What executes models.
     pub launch: L,
 }

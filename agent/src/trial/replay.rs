@@ -73,7 +73,8 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
             });
         }
         let completed = v1::Completed { windows, ..v1::Completed::default() };
-        Ok(Executed { samples_boot: boot, samples_channel: channel.channel, completed })
+        let samples_channel = channel.channel;
+        Ok(Executed { samples_boot: boot, samples_channel, samples_further_channels: Vec::new(), completed })
     }
 }
 

@@ -28,6 +28,9 @@ const RESOLUTION_NS_MAX: u64 = 1_000;
 /// Trials are invalid when more than one reading in so many was lost.
 const LOST_PART: u64 = 100;
 
+/// A training's checkpoint, model and temporary files are rarely more.
+const FREE_BYTES_GOOD: u64 = 4 << 30;
+
 /// Bits of the firmware that say what is the case now; the same, 16 bits higher, since boot.
 const THROTTLED_NOW: u32 = 0xf;
 
@@ -179,6 +182,32 @@ pub(super) fn spool(config: &Config) -> Finding {
     }
 }
 
+/// Whether this node executes jobs, and in how much room.
+pub(super) fn jobs(config: &Config) -> Finding {
+    const SUBJECT: &str = "jobs";
+    if !config.jobs.enabled {
+        let detail =
+            "not executed here; `enabled = true` under [jobs] lets the collector start any command as this user";
+        return Finding::new(Verdict::Ok, SUBJECT, detail);
+    }
+    let dir = config.state_dir.join("jobs");
+    // The folder itself is made when the agent runs.
+    let there = dir.ancestors().find(|path| path.exists()).unwrap_or(&dir);
+    let free_bytes = rustix::fs::statvfs(there).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let detail = format!("executed as this user in {}", dir.display());
+    if rustix::process::geteuid().is_root() {
+        let advice = "; this user is root, and no job needs that: run the agent as another one";
+        return Finding::new(Verdict::Warn, SUBJECT, detail + advice);
+    }
+    match free_bytes {
+        Ok(free_bytes) if free_bytes < FREE_BYTES_GOOD => {
+            let advice = format!("; only {} MiB are free there, which a training may need", free_bytes >> 20);
+            Finding::new(Verdict::Warn, SUBJECT, detail + &advice)
+        }
+        _ => Finding::new(Verdict::Ok, SUBJECT, detail),
+    }
+}
+
 pub(super) async fn collector(config: &Config) -> Finding {
     const SUBJECT: &str = "collector";
     let address = &config.collector;
@@ -276,6 +305,18 @@ mod tests {
         std::fs::remove_dir_all(dir.path().join("spool")).expect("removed");
         std::fs::write(dir.path().join("spool"), "").expect("written");
         assert_eq!(spool(&config).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn jobs_are_off_unless_asked_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut config = config(dir.path());
+        let finding = jobs(&config);
+        assert!(finding.verdict == Verdict::Ok && finding.detail.starts_with("not executed here"), "{finding}");
+        config.jobs.enabled = true;
+        let finding = jobs(&config);
+        assert_ne!(finding.verdict, Verdict::Fail, "{finding}");
+        assert!(finding.detail.contains("/jobs"), "{finding}");
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tinywatt_proto::hex;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::error::WorkerError;
 use super::message::{LINE_BYTES_MAX, Load, Request, Response, Span};
+use crate::process::name_status;
 
 /// How long loading may take. The largest models that fit a Pi (hundreds of MB) read in seconds from a slow card.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
@@ -310,23 +311,6 @@ async fn tail(mut stderr: ChildStderr) -> Vec<u8> {
     kept
 }
 
-fn name_status(status: ExitStatus) -> String {
-    let Some(signal) = status.signal() else { return status.to_string() };
-    // Numbers that all Linux machines share; the rest keep their number.
-    let name = match signal {
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        15 => "SIGTERM",
-        _ => return format!("signal {signal}"),
-    };
-    let hint = if signal == 9 { ", by a person or for want of memory" } else { "" };
-    format!("signal {signal} ({name}{hint})")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,12 +388,5 @@ mod tests {
         };
         let error = Worker::start(Path::new("/nowhere/agent"), request).await.map(drop).expect_err("nothing there");
         assert!(error.to_string().contains("/nowhere/agent"), "{error}");
-    }
-
-    #[test]
-    fn signals_have_names() {
-        assert_eq!(name_status(ExitStatus::from_raw(11)), "signal 11 (SIGSEGV)");
-        assert!(name_status(ExitStatus::from_raw(9)).contains("want of memory"));
-        assert_eq!(name_status(ExitStatus::from_raw(1 << 8)), "exit status: 1");
     }
 }

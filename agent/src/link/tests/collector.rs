@@ -19,21 +19,25 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
 /// What every probe is answered with.
-pub(super) const PROBE_ANSWER: (u64, u64) = (1_700_000_000_000_000_000, 1_700_000_000_000_001_000);
+pub(crate) const PROBE_ANSWER: (u64, u64) = (1_700_000_000_000_000_000, 1_700_000_000_000_001_000);
 
 type Down<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Behaviour {
+pub(crate) struct Behaviour {
     /// Breaks each connection after some records, at most so many; some of them are then not acknowledged.
-    pub(super) breaks_after_max: Option<u64>,
-    pub(super) seed: u64,
+    pub(crate) breaks_after_max: Option<u64>,
+    pub(crate) seed: u64,
     /// Answers probes, and acknowledges nothing.
-    pub(super) never_acknowledges: bool,
+    pub(crate) never_acknowledges: bool,
     /// Acknowledges more than it got.
-    pub(super) acknowledges_beyond: bool,
+    pub(crate) acknowledges_beyond: bool,
     /// Breaks each transfer of an artifact after so many bytes.
-    pub(super) artifact_breaks_after: Option<usize>,
+    pub(crate) artifact_breaks_after: Option<usize>,
+    /// Breaks so many uploads in their middle before it takes one.
+    pub(crate) upload_break_count: u32,
+    /// Takes no upload.
+    pub(crate) refuses_uploads: bool,
 }
 
 #[derive(Debug, Default)]
@@ -42,18 +46,20 @@ struct State {
     connections: Vec<Vec<v1::Record>>,
     /// By key: a record with a known key changes nothing.
     committed: BTreeMap<u64, v1::Record>,
-    known: HashMap<(Vec<u8>, u64), u64>,
+    known: HashMap<(Vec<u8>, Option<u32>, u64), u64>,
     work: Vec<work_request::Item>,
     orders: Option<mpsc::Sender<Result<v1::WorkResponse, Status>>>,
     artifacts: HashMap<Vec<u8>, Vec<u8>>,
     offsets: Vec<u64>,
+    capabilities: Option<v1::Capabilities>,
+    upload_count: u32,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Shared(Arc<Mutex<State>>);
 
 #[derive(Debug)]
-pub(super) struct Collector {
+pub(crate) struct Collector {
     address: SocketAddr,
     shared: Shared,
     server: JoinHandle<()>,
@@ -72,16 +78,16 @@ impl Drop for Collector {
 }
 
 impl Collector {
-    pub(super) async fn free_address() -> SocketAddr {
+    pub(crate) async fn free_address() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         listener.local_addr().expect("bound")
     }
 
-    pub(super) async fn start(behaviour: Behaviour) -> Self {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), behaviour).await
     }
 
-    pub(super) async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
+    pub(crate) async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind(address).await.expect("the port is free");
         let address = listener.local_addr().expect("bound");
         let shared = Shared(Arc::new(Mutex::new(State { behaviour, ..State::default() })));
@@ -95,30 +101,45 @@ impl Collector {
         Self { address, shared, server }
     }
 
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// What arrived, connection by connection.
-    pub(super) fn connections(&self) -> Vec<Vec<v1::Record>> {
+    pub(crate) fn connections(&self) -> Vec<Vec<v1::Record>> {
         self.shared.lock().connections.clone()
     }
 
     /// What is committed, each key once, in delivery order.
-    pub(super) fn committed(&self) -> Vec<v1::Record> {
+    pub(crate) fn committed(&self) -> Vec<v1::Record> {
         self.shared.lock().committed.values().cloned().collect()
     }
 
-    pub(super) fn offsets(&self) -> Vec<u64> {
+    pub(crate) fn offsets(&self) -> Vec<u64> {
         self.shared.lock().offsets.clone()
     }
 
-    pub(super) fn put(&self, content: Vec<u8>) {
+    pub(crate) fn put(&self, content: Vec<u8>) {
         self.put_as(tinywatt_proto::ids::Sha256::of(&content).0.to_vec(), content);
     }
 
-    pub(super) fn put_as(&self, sha256: Vec<u8>, content: Vec<u8>) {
+    pub(crate) fn put_as(&self, sha256: Vec<u8>, content: Vec<u8>) {
         self.shared.lock().artifacts.insert(sha256, content);
+    }
+
+    /// What the agent said last that it can do.
+    pub(crate) fn capabilities(&self) -> Option<v1::Capabilities> {
+        self.shared.lock().capabilities.clone()
+    }
+
+    /// What is kept under a name.
+    pub(crate) fn artifact(&self, sha256: &[u8]) -> Option<Vec<u8>> {
+        self.shared.lock().artifacts.get(sha256).cloned()
+    }
+
+    /// Uploads that were taken.
+    pub(crate) fn upload_count(&self) -> u32 {
+        self.shared.lock().upload_count
     }
 
     async fn until<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
@@ -130,19 +151,19 @@ impl Collector {
         }
     }
 
-    pub(super) async fn wait_for_connections(&self, count: usize) {
+    pub(crate) async fn wait_for_connections(&self, count: usize) {
         self.until(|state| (state.connections.len() >= count).then_some(())).await;
     }
 
-    pub(super) async fn wait_for<T>(&self, look: impl Fn(&v1::Record) -> Option<T>) -> T {
+    pub(crate) async fn wait_for<T>(&self, look: impl Fn(&v1::Record) -> Option<T>) -> T {
         self.until(|state| state.committed.values().find_map(&look)).await
     }
 
-    pub(super) async fn wait_for_work(&self, is_it: impl Fn(&work_request::Item) -> bool) {
+    pub(crate) async fn wait_for_work(&self, is_it: impl Fn(&work_request::Item) -> bool) {
         self.until(|state| state.work.iter().any(&is_it).then_some(())).await;
     }
 
-    pub(super) async fn order(&self, item: work_response::Item) {
+    pub(crate) async fn order(&self, item: work_response::Item) {
         let orders = self.until(|state| state.orders.clone()).await;
         orders.send(Ok(v1::WorkResponse { item: Some(item) })).await.expect("the agent listens");
     }
@@ -150,8 +171,11 @@ impl Collector {
 
 impl State {
     fn commit(&mut self, record: v1::Record) {
-        // The tests use no batches, so that boot id and sequence are the whole key.
-        let key = (record.boot_id.clone(), record.sequence);
+        let channel = match &record.fact {
+            Some(v1::record::Fact::Batch(batch)) => Some(batch.channel),
+            _ => None,
+        };
+        let key = (record.boot_id.clone(), channel, record.sequence);
         let first = *self.known.entry(key).or_insert(record.delivery_id);
         assert_eq!(first, record.delivery_id, "one key, one record");
         self.committed.insert(record.delivery_id, record);
@@ -160,7 +184,8 @@ impl State {
 
 #[tonic::async_trait]
 impl v1::node_service_server::NodeService for Shared {
-    async fn register(&self, _: Request<v1::RegisterRequest>) -> Result<Response<v1::RegisterResponse>, Status> {
+    async fn register(&self, request: Request<v1::RegisterRequest>) -> Result<Response<v1::RegisterResponse>, Status> {
+        self.lock().capabilities = request.into_inner().capabilities;
         Ok(Response::new(v1::RegisterResponse { collector_version: "0.0.0".to_owned() }))
     }
 }
@@ -276,12 +301,40 @@ impl v1::artifact_service_server::ArtifactService for Shared {
         Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
     }
 
-    async fn has(&self, _: Request<v1::HasRequest>) -> Result<Response<v1::HasResponse>, Status> {
-        // Agents only ask whether anybody answers.
-        Ok(Response::new(v1::HasResponse::default()))
+    async fn has(&self, request: Request<v1::HasRequest>) -> Result<Response<v1::HasResponse>, Status> {
+        let names = request.into_inner().sha256;
+        let state = self.lock();
+        let present = names.iter().map(|name| state.artifacts.contains_key(name)).collect();
+        Ok(Response::new(v1::HasResponse { present }))
     }
 
-    async fn put(&self, _: Request<Streaming<v1::PutRequest>>) -> Result<Response<v1::PutResponse>, Status> {
-        Err(Status::unimplemented("agents do not put"))
+    async fn put(&self, request: Request<Streaming<v1::PutRequest>>) -> Result<Response<v1::PutResponse>, Status> {
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.unwrap_or_default();
+        let (Some(sha256), Some(size_bytes)) = (first.sha256, first.size_bytes) else {
+            return Err(Status::invalid_argument("the first message has the name and the size"));
+        };
+        if self.lock().behaviour.refuses_uploads {
+            return Err(Status::resource_exhausted("there is no room"));
+        }
+        {
+            let mut state = self.lock();
+            if state.behaviour.upload_break_count > 0 {
+                state.behaviour.upload_break_count -= 1;
+                return Err(Status::unavailable("broken by the test"));
+            }
+        }
+        let mut content = first.chunk;
+        while let Some(next) = requests.message().await? {
+            assert!(next.sha256.is_none() && next.chunk.len() <= tinywatt_proto::CHUNK_BYTES_MAX);
+            content.extend(next.chunk);
+        }
+        if content.len() as u64 != size_bytes || tinywatt_proto::ids::Sha256::of(&content).0 != sha256[..] {
+            return Err(Status::data_loss("another content"));
+        }
+        let mut state = self.lock();
+        state.upload_count += 1;
+        state.artifacts.insert(sha256, content);
+        Ok(Response::new(v1::PutResponse {}))
     }
 }

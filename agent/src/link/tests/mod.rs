@@ -1,6 +1,6 @@
 //! The link against a collector in this process that breaks connections as it likes.
 
-mod collector;
+pub(crate) mod collector;
 
 use std::time::Duration;
 
@@ -188,6 +188,7 @@ async fn orders_reach_the_executor_and_its_end_the_collector() {
     let order = timeout(LIMIT, node.bench.orders.recv()).await.expect("an order");
     assert_eq!(order, Some(Order::Execute(Box::new(assignment))));
 
+    assert_eq!(collector.capabilities(), Some(v1::Capabilities::default()));
     node.bench.board.show(&trial, v1::Phase::Active, 0.5);
     let cancellation = v1::Cancellation { trial: Some(trial.clone()), reason: "enough".to_owned() };
     collector.order(v1::work_response::Item::Cancellation(cancellation)).await;
@@ -221,7 +222,7 @@ mod artifacts {
     use tinywatt_proto::ids::Sha256;
 
     use super::*;
-    use crate::link::artifacts::{ARTIFACT_BYTES_MAX, ArtifactError, Artifacts};
+    use crate::link::artifacts::{ARTIFACT_BYTES_MAX, ArtifactError, Artifacts, Content, UploadError};
 
     fn reference(content: &[u8]) -> v1::ArtifactRef {
         let sha256 = Sha256::of(content).0.to_vec();
@@ -282,5 +283,39 @@ mod artifacts {
         assert!(matches!(wrong, ArtifactError::Checksum { .. }), "{wrong}");
         let nameless = artifacts.fetch("inputs", None, |_| ()).await.expect_err("no reference");
         assert!(nameless.to_string().contains("inputs"), "{nameless}");
+    }
+
+    #[tokio::test]
+    async fn what_was_made_here_gets_there_over_broken_uploads_and_only_once() {
+        let collector = Collector::start(Behaviour { upload_break_count: 2, ..Behaviour::default() }).await;
+        let dir = tempfile::tempdir().expect("a folder");
+        let artifacts = Artifacts::new(dir.path(), &endpoint(&collector.address()).expect("an address"));
+        let file = dir.path().join("model.pt");
+        std::fs::write(&file, content()).expect("written");
+        let mut parts = Vec::new();
+        let put =
+            artifacts.put("model.pt", &Content::File(file.clone()), |part| parts.push(part)).await.expect("there");
+        assert_eq!(put, v1::ArtifactRef { name: "model.pt".to_owned(), ..reference(&content()) });
+        assert_eq!(collector.artifact(&put.sha256), Some(content()));
+        assert!((parts.last().expect("told") - 1.0).abs() < 1e-12);
+        artifacts.put("again.pt", &Content::Bytes(content()), |_| ()).await.expect("there already");
+        assert_eq!(collector.upload_count(), 1);
+
+        let nothing = artifacts.put("empty", &Content::Bytes(Vec::new()), |_| ()).await.expect("there");
+        assert_eq!((nothing.size_bytes, collector.artifact(&nothing.sha256)), (0, Some(Vec::new())));
+        std::fs::remove_file(&file).expect("there");
+        let gone = artifacts.put("model.pt", &Content::File(file), |_| ()).await.expect_err("not there");
+        assert!(matches!(gone, UploadError::Read { .. }), "{gone}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_upload_is_not_tried_again() {
+        let collector = Collector::start(Behaviour { refuses_uploads: true, ..Behaviour::default() }).await;
+        let dir = tempfile::tempdir().expect("a folder");
+        let artifacts = Artifacts::new(dir.path(), &endpoint(&collector.address()).expect("an address"));
+        let refused = timeout(LIMIT, artifacts.put("model.pt", &Content::Bytes(content()), |_| ())).await;
+        let refused = refused.expect("at once").expect_err("no room");
+        let said = tinywatt_proto::chain::Chain(&refused).to_string();
+        assert_eq!(said, "the collector does not take 'model.pt': there is no room");
     }
 }

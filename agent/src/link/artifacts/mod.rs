@@ -1,4 +1,7 @@
-//! Models, inputs and traces: fetched once by their SHA-256, kept in a bounded cache, checked before every use.
+//! Models, inputs and traces: fetched once by their SHA-256, kept in a bounded cache, checked before every use. What jobs
+//! make goes the other way.
+
+mod upload;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,11 +18,13 @@ use tonic::{Code, Status};
 
 use super::{Refusal, backoff};
 use tinywatt_proto::chain::Chain;
+pub use upload::{Content, NotSent, UploadError};
 
 /// Largest artifact. CIFAR-10's test inputs are 31 MB, ImageNet's at 224 × 224 would be 7.5 GB: a node is not for those.
 pub const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
 
-/// Most bytes kept. Four of the largest artifacts, so that those of the trial at hand (two) are never the oldest.
+/// Most bytes kept. Four of the largest artifacts, so that those of the inference at hand (two) are never the oldest;
+/// a job's inputs, which may be more, are linked into its folder one by one.
 pub const CACHE_BYTES_MAX: u64 = 4 << 30;
 
 /// Connections that may fail while one artifact is fetched; each goes on where the one before stopped. With the waits
@@ -115,7 +120,7 @@ pub enum Interrupted {
     Silent,
 }
 
-/// Fetches artifacts and keeps them in a folder. Used by one task at a time.
+/// Fetches artifacts and keeps them in a folder, and sends what was made here. Used by one task at a time.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     dir: PathBuf,

@@ -1,9 +1,12 @@
+mod job;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tinywatt_proto::ids::Sha256;
+use tinywatt_proto::sample::{Flags, Reading};
 use tinywatt_proto::time::Window;
 use tinywatt_proto::v1::assignment::Workload;
 use tinywatt_proto::v1::record::Fact;
@@ -121,7 +124,7 @@ struct Bench {
     alive: Arc<AtomicUsize>,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<Result<(), crate::spool::SpoolBroken>>,
-    sampling: tokio::task::JoinHandle<()>,
+    sampling: Vec<tokio::task::JoinHandle<()>>,
     _dir: tempfile::TempDir,
 }
 
@@ -133,39 +136,56 @@ fn put(dir: &Path, content: &[u8]) -> v1::ArtifactRef {
 }
 
 /// A channel with an emulated load whose readings are in the spool at once.
-fn sampled() -> (Measured, tokio::task::JoinHandle<()>) {
+fn sampled(index: u32, name: &str) -> (Measured, tokio::task::JoinHandle<()>) {
     let (switch, mut load) = LoadSwitch::new(Profile::new(&LoadConfig::default(), 1));
     let (sender, spooled) = watch::channel(MonoNs(0));
+    let (totals_sender, totals) = watch::channel(Totals::default());
     let sampling = tokio::spawn(async move {
         let mut from = Monotonic.now();
         loop {
             sleep(Duration::from_millis(2)).await;
             let to = Monotonic.now();
             load.mean(from, to);
+            // Half a watt by the scale below.
+            let reading = Reading { at: to, first: 1_000, second: 1_250, flags: Flags::NONE };
+            totals_sender.send_modify(|totals| totals.add(&reading));
             sender.send_replace(to);
             from = to;
         }
     });
-    let channel = v1::Channel { channel: 4, name: "rail".to_owned(), ..v1::Channel::default() };
-    (Measured { channel, spooled, load: Some(switch) }, sampling)
+    let scale = v1::channel::Scale::ShuntBus(v1::ShuntBusScale {
+        shunt_nanovolts_per_code: 10_000,
+        bus_microvolts_per_code: 4_000,
+        shunt_nanoohms: 100_000_000,
+        ..v1::ShuntBusScale::default()
+    });
+    let channel = v1::Channel { channel: index, name: name.to_owned(), scale: Some(scale), ..v1::Channel::default() };
+    (Measured { channel, spooled, totals, load: Some(switch) }, sampling)
 }
 
 impl Bench {
+    /// Nobody listens for artifacts: everything comes from the cache.
     fn start(script: Script) -> Self {
+        Self::start_at(script, "http://127.0.0.1:9", false)
+    }
+
+    fn start_at(script: Script, collector: &str, has_jobs: bool) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let spool = Spool::open(&dir.path().join("spool"), &SpoolConfig::default()).expect("opens");
         let cache = dir.path().join("artifacts");
         put(&cache, b"model");
         put(&cache, b"inputs");
         let (boot, alive, (counter, bench)) = (BootId::random(), Arc::default(), desk());
-        let (measured, sampling) = sampled();
-        // Nobody listens there: everything comes from the cache.
-        let endpoint = crate::link::endpoint("http://127.0.0.1:9").expect("an address");
+        let (channels, sampling) =
+            [(4, "rail"), (7, "usb")].map(|(index, name)| sampled(index, name)).into_iter().unzip();
+        let endpoint = crate::link::endpoint(collector).expect("an address");
+        let jobs = Jobs::open(&dir.path().join("jobs"), Path::new("/nowhere/agent")).expect("opens");
         let equipment = Equipment {
             boot,
             clock: Monotonic,
             spool: spool.clone(),
-            channels: vec![measured],
+            channels,
+            jobs: has_jobs.then_some(jobs),
             artifacts: Artifacts::new(&cache, &endpoint),
             launch: FakeLaunch { script, alive: Arc::clone(&alive) },
         };
@@ -201,7 +221,7 @@ impl Bench {
     async fn end(self) {
         self.stop.cancel();
         timeout(LIMIT, self.running).await.expect("stops").expect("no panic").expect("the spool works");
-        self.sampling.abort();
+        self.sampling.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
@@ -233,7 +253,7 @@ fn assignment(trial: u32) -> v1::Assignment {
         trial: Some(key(trial)),
         channel: "rail".to_owned(),
         workload: Some(Workload::Inference(workload)),
-        further_channels: Vec::new(),
+        ..v1::Assignment::default()
     }
 }
 
@@ -248,7 +268,7 @@ fn outcome(records: &[v1::Record], trial: u32) -> v1::TrialOutcome {
 
 fn failure(records: &[v1::Record], trial: u32) -> (FailureReason, String) {
     match outcome(records, trial).result {
-        Some(trial_outcome::Result::Failure(failure)) => (failure.reason(), failure.message),
+        Some(trial_outcome::Result::Failure(failure)) => (failure.reason(), failure.message.clone()),
         other => panic!("a failure, not {other:?}"),
     }
 }
@@ -343,9 +363,12 @@ async fn what_fails_is_told_with_its_reason() {
     let records = bench.finished(&key(0)).await;
     assert_eq!(failure(&records, 0), (FailureReason::Model, "the model wants 3 channels".to_owned()));
 
-    bench.execute(v1::Assignment { channel: "usb".to_owned(), ..assignment(1) });
+    bench.execute(v1::Assignment { channel: "gpu".to_owned(), ..assignment(1) });
     let (reason, message) = failure(&bench.finished(&key(1)).await, 1);
-    assert_eq!((reason, message.as_str()), (FailureReason::Sensor, "no channel 'usb' on this node; there are: rail"));
+    assert_eq!(
+        (reason, message.as_str()),
+        (FailureReason::Sensor, "no channel 'gpu' on this node; there are: rail, usb")
+    );
 
     let mut other = assignment(2);
     if let Some(Workload::Inference(workload)) = &mut other.workload {
@@ -369,7 +392,7 @@ async fn what_fails_is_told_with_its_reason() {
 #[tokio::test]
 async fn a_worker_that_dies_is_a_failure_of_the_worker() {
     let mut bench = Bench::start(Script::DiesWhileActive);
-    bench.execute(v1::Assignment { channel: String::new(), ..assignment(0) });
+    bench.execute(assignment(0));
     let (reason, message) = failure(&bench.finished(&key(0)).await, 0);
     assert_eq!(reason, FailureReason::Worker);
     assert!(message.contains("SIGSEGV"), "{message}");
@@ -403,12 +426,7 @@ async fn a_recording_is_replayed_under_a_boot_id_of_its_own() {
     put(&bench._dir.path().join("artifacts"), trace.as_bytes());
     let workload = v1::ReplayWorkload { trace: reference(trace.as_bytes()) };
     let replay = Some(Workload::Replay(workload));
-    bench.execute(v1::Assignment {
-        trial: Some(key(0)),
-        channel: "rail".to_owned(),
-        workload: replay,
-        ..v1::Assignment::default()
-    });
+    bench.execute(v1::Assignment { workload: replay, ..assignment(0) });
     let records = bench.finished(&key(0)).await;
     let outcome = outcome(&records, 0);
     assert_ne!(outcome.samples_boot_id, bench.boot.to_vec());
@@ -428,5 +446,25 @@ async fn a_recording_is_replayed_under_a_boot_id_of_its_own() {
         readings.iter().filter(|reading| (window.start_mono_ns + 1..=window.end_mono_ns).contains(&reading.at.0));
     assert_eq!(inside.count(), 1_800);
     assert!(completed.inference.is_none());
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn several_channels_measure_one_trial_and_each_once() {
+    let mut bench = Bench::start(Script::Works);
+    let further = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    bench.execute(v1::Assignment { further_channels: further(&["usb"]), ..assignment(0) });
+    let records = bench.finished(&key(0)).await;
+    let outcome = outcome(&records, 0);
+    assert_eq!((outcome.samples_channel, outcome.samples_further_channels), (4, vec![7]));
+    assert!(completed(&records, 0).windows.iter().all(|window| window.simulated_true_joules.is_some()));
+
+    bench.execute(v1::Assignment { further_channels: further(&["usb", "rail"]), ..assignment(1) });
+    let (reason, message) = failure(&bench.finished(&key(1)).await, 1);
+    assert_eq!(reason, FailureReason::Sensor);
+    assert!(message.contains("'rail' twice"), "{message}");
+    bench.execute(v1::Assignment { channel: String::new(), ..assignment(2) });
+    let (_, message) = failure(&bench.finished(&key(2)).await, 2);
+    assert!(message.contains("names no channel, and the node has 2: rail, usb"), "{message}");
     bench.end().await;
 }
