@@ -20,3 +20,4 @@ pub mod service;
 pub mod statistics;
 pub mod store;
 pub mod tflite;
+pub mod trainers;

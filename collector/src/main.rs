@@ -38,6 +38,8 @@ enum Command {
     Artifacts(Asking<command::artifacts::Arguments>),
     /// Stop a run
     Cancel(Asking<command::cancel::Arguments>),
+    /// List, install and execute the Python trainers that jobs use
+    Trainer(command::trainer::Arguments),
     /// List, fetch and check data sets
     Dataset(command::dataset::Arguments),
 }
@@ -88,6 +90,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cancel(asking) => {
             command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
+        Command::Trainer(arguments) => command::trainer::run(arguments),
         Command::Dataset(arguments) => command::dataset::run(arguments).await,
     }
 }

@@ -14,6 +14,7 @@ pub mod schedule;
 pub mod serve;
 mod table;
 pub mod train;
+pub mod trainer;
 mod upload;
 mod watch;
 
