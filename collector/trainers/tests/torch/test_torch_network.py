@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from tinywatt_trainers.architecture import Architecture
 
+# TorchScript is deprecated, and here the subject.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 
 def described(layers: Sequence[Mapping[str, object]], shape: list[int], class_count: int, count: int) -> Architecture:
     members = {
