@@ -235,8 +235,7 @@ fn a_wrong_data_set_is_refused() {
         "[dataset]\nname = \"digits\"",
         "[dataset]\nname = \"file\"\npath = \"gone.twin\"",
         "e.toml:5: dataset.path: gone.twin cannot be read (No such file or directory (os error 2)); \
-         path must name an input set file, or a folder with test.twin (and \
-         train.twin, to train on)",
+         path must name an input set file",
     );
     check(
         "[windows]",
