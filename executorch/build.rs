@@ -10,7 +10,7 @@ fn main() {
 mod linked {
     use std::path::{Path, PathBuf};
 
-    /// The first release whose wheel has libraries that need neither Python nor PyTorch is 1.5; headers and libraries of
+    /// Its wheel has libraries that need neither Python nor PyTorch (that of 1.2 has not); headers and libraries of
     /// a release belong together, and `bridge.cpp` declares one class that they leave out.
     const VERSION: &str = "1.5.1";
 
