@@ -29,8 +29,8 @@ mod linked {
         println!("cargo::rerun-if-changed=src/bridge.cpp");
         let Some(folder) = std::env::var_os("EXECUTORCH").map(PathBuf::from) else {
             println!(
-                "cargo::error=EXECUTORCH is not set: let it name the folder `executorch` of the unpacked wheel of \
-                 executorch {VERSION}; `pip download --no-deps executorch=={VERSION}` fetches it"
+                "cargo::error=EXECUTORCH is not set: let it name the folder that `executorch/fetch` fetches, ExecuTorch \
+                 {VERSION}"
             );
             return;
         };
@@ -40,7 +40,7 @@ mod linked {
             }
             found => {
                 println!(
-                    "cargo::error=EXECUTORCH names {}, which is executorch {}: {VERSION} is needed",
+                    "cargo::error=EXECUTORCH names {}, which is executorch {}: {VERSION} is needed, which `executorch/fetch` fetches",
                     folder.display(),
                     found.as_deref().unwrap_or("of no known version (no version.py)")
                 );

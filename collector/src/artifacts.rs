@@ -1,5 +1,8 @@
 //! Models, inputs and traces: files named by their SHA-256. What stands under a name is complete and right.
 //!
+//! Nothing is ever removed: a run's report names what it executed, and whoever doubts it can have it back. The folder grows
+//! with what is put into it, each content once.
+//!
 //! Content is written beside its place and moved there once its checksum agrees, so neither a crash nor two uploads of
 //! the same content can leave half a file under a name.
 
@@ -14,8 +17,12 @@ use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_stream::{Stream, StreamExt};
 
-/// Largest artifact, bytes. Models of the devices we measure stay below 100 MB, input sets below 1 GB.
-pub const ARTIFACT_BYTES_MAX: u64 = 2 << 30;
+/// Largest artifact, bytes; an agent takes no larger one. Models of the devices we measure stay below 100 MB, input sets
+/// below 1 GB.
+pub const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
+
+/// Space that no artifact may take from the disk: the store beside them commits samples, and stops when it cannot.
+const RESERVE_BYTES: u64 = 64 << 20;
 
 /// Folder of unfinished uploads, inside the folder of artifacts.
 const PARTIAL: &str = "partial";
@@ -75,6 +82,19 @@ pub enum ArtifactError {
         size_bytes: u64,
         /// The offset.
         offset: u64,
+    },
+    /// There is no room for it, or what is left is needed for samples.
+    #[error(
+        "the collector's disk has no room for artifact {sha256} of {size_bytes} bytes: make room where {folder} is, and \
+         try again"
+    )]
+    DiskFull {
+        /// The artifact.
+        sha256: Sha256,
+        /// Its size as stated.
+        size_bytes: u64,
+        /// Where artifacts are kept.
+        folder: PathBuf,
     },
     /// The file system failed.
     #[error("failed to {action} {path}: check the disk and its free space")]
@@ -141,6 +161,26 @@ impl Artifacts {
         if self.has(sha256) {
             return Ok(());
         }
+        if room_bytes(&self.folder).is_some_and(|room_bytes| stated_bytes.saturating_add(RESERVE_BYTES) > room_bytes) {
+            return Err(self.disk_full(sha256, stated_bytes));
+        }
+        self.receive(sha256, stated_bytes, chunks).await.map_err(|error| match error {
+            // Others may have written, too, since the room was looked at.
+            ArtifactError::Io { source, .. } if is_full(&source) => self.disk_full(sha256, stated_bytes),
+            error => error,
+        })
+    }
+
+    fn disk_full(&self, sha256: Sha256, size_bytes: u64) -> ArtifactError {
+        ArtifactError::DiskFull { sha256, size_bytes, folder: self.folder.clone() }
+    }
+
+    async fn receive<S, C, E>(&self, sha256: Sha256, stated_bytes: u64, chunks: S) -> Result<(), ArtifactError>
+    where
+        S: Stream<Item = Result<C, E>>,
+        C: AsRef<[u8]>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let upload = self.upload_count.fetch_add(1, Ordering::Relaxed);
         let partial = Partial(self.folder.join(PARTIAL).join(format!("{sha256}.{upload}")));
         let mut file = File::create_new(&partial.0).await.map_err(failed("create", &partial.0))?;
@@ -191,6 +231,16 @@ impl Artifacts {
         file.seek(io::SeekFrom::Start(offset)).await.map_err(failed("read", &path))?;
         Ok(file)
     }
+}
+
+/// Bytes that may still be written to a folder's file system; `None` when it does not tell.
+fn room_bytes(folder: &Path) -> Option<u64> {
+    let known = rustix::fs::statvfs(folder).ok()?;
+    known.f_bavail.checked_mul(known.f_frsize)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> ArtifactError {
@@ -251,6 +301,19 @@ mod tests {
         assert!(matches!(artifacts.put(sha256, 5, broken).await, Err(ArtifactError::Broken { .. })));
         assert!(!artifacts.has(sha256));
         assert_eq!(partial_count(folder.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::in_store(folder.path()).unwrap();
+        let room_bytes = room_bytes(folder.path()).unwrap();
+        assert!(room_bytes > 0);
+        assert!(is_full(&io::Error::from_raw_os_error(28)), "ENOSPC");
+        let error = artifacts.disk_full(Sha256::of(b"x"), 7);
+        let message = error.to_string();
+        assert!(message.contains("no room") && message.contains("7 bytes"), "{message}");
+        assert_eq!(tonic::Status::from(error).code(), tonic::Code::ResourceExhausted);
     }
 
     #[tokio::test]

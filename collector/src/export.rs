@@ -173,14 +173,34 @@ impl Export {
         let start = taken.windows.iter().filter_map(|window| window.mono_ns).min();
         let end = taken.windows.iter().filter_map(|window| window.end_mono_ns).max();
         let (Some(start), Some(end)) = (start, end) else { return Ok(()) };
-        let mut from = MonoNs(start);
-        while let Ok(rest) = Window::new(from, MonoNs(end)) {
-            let slice = Window::new(from, rest.end().min(from.after(SLICE))).expect("a part of the rest, not empty");
-            let samples = self.store.samples(&source.node, taken.boot, taken.channel, slice).await?;
-            self.slice(&samples, slice, from == MonoNs(start), &source).await?;
-            from = slice.end();
+        for channel in self.channels(row, &taken).await? {
+            let mut from = MonoNs(start);
+            while let Ok(rest) = Window::new(from, MonoNs(end)) {
+                let slice =
+                    Window::new(from, rest.end().min(from.after(SLICE))).expect("a part of the rest, not empty");
+                let samples = match self.store.samples(&source.node, taken.boot, channel, slice).await {
+                    // Named by the agent and never announced: the attempt is invalid for it.
+                    Err(ReadError::UnknownChannel { .. }) if channel != taken.channel => break,
+                    samples => samples?,
+                };
+                self.slice(&samples, slice, from == MonoNs(start), &source).await?;
+                from = slice.end();
+            }
         }
         Ok(())
+    }
+
+    /// The channels that measured an attempt together.
+    async fn channels(&self, row: &AttemptRow, taken: &Taken<'_>) -> Result<Vec<u32>, Stop> {
+        let outcome = self.store.outcome(&row.attempt).await?;
+        let further = outcome.map(|outcome| outcome.samples_further_channels).unwrap_or_default();
+        let mut channels = vec![taken.channel];
+        for channel in further {
+            if !channels.contains(&channel) {
+                channels.push(channel);
+            }
+        }
+        Ok(channels)
     }
 
     /// What was sampled during an attempt: by its figures, or without any by what its agent said. `None` when no sample

@@ -4,6 +4,7 @@
 
 pub mod artifacts;
 pub mod assess;
+pub mod carbon;
 pub mod clock;
 pub mod clock_fit;
 pub mod command;
@@ -19,3 +20,4 @@ pub mod service;
 pub mod statistics;
 pub mod store;
 pub mod tflite;
+pub mod trainers;

@@ -34,8 +34,12 @@ enum Command {
     Export(Asking<command::export::Arguments>),
     /// Train a TorchScript module as a job file says; needs the program `torch-train` beside this one
     Train(command::train::Arguments),
+    /// List what the jobs of a run made, or save it as files
+    Artifacts(Asking<command::artifacts::Arguments>),
     /// Stop a run
     Cancel(Asking<command::cancel::Arguments>),
+    /// List, install and execute the Python trainers that jobs use
+    Trainer(command::trainer::Arguments),
     /// List, fetch and check data sets
     Dataset(command::dataset::Arguments),
 }
@@ -80,9 +84,13 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             command::export::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
         Command::Train(arguments) => command::train::run(&arguments),
+        Command::Artifacts(asking) => {
+            command::artifacts::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
         Command::Cancel(asking) => {
             command::cancel::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
+        Command::Trainer(arguments) => command::trainer::run(arguments),
         Command::Dataset(arguments) => command::dataset::run(arguments).await,
     }
 }

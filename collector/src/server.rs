@@ -28,7 +28,7 @@ use crate::service::telemetry::Telemetry;
 use crate::store::{OpenError, Store, WriteError};
 
 /// How often an idle connection is tried, and how long it may then stay silent. A node whose cable is pulled is noticed
-/// within 20 s, well inside the grace that it has to come back.
+/// within 20 s, well inside the grace that it has to come back; and for no longer is its name taken when it returns.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Time that open streams get to end by themselves. Commits take milliseconds; what is not acknowledged stays in the
@@ -187,7 +187,10 @@ fn services(
     let control = Control::new(store.clone(), schedule.clone());
     let mut routes = RoutesBuilder::default();
     routes
-        .add_service(NodeServiceServer::new(Node::new(store.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(
+            NodeServiceServer::new(Node::with_schedule(store.clone(), schedule.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
         .add_service(TelemetryServiceServer::new(telemetry).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(AssignmentServiceServer::new(assignments).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(

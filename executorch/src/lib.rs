@@ -10,9 +10,7 @@
 //! To build, with a C++ compiler:
 //!
 //! ```text
-//! pip download --no-deps --only-binary :all: --python-version 3.11 executorch==1.5.1
-//! unzip executorch-1.5.1-*.whl 'executorch/version.py' 'executorch/include/*' 'executorch/lib/*' -d /opt/tinywatt
-//! EXECUTORCH=/opt/tinywatt/executorch cargo build --release -p tinywatt-executorch --features executorch
+//! EXECUTORCH=$(executorch/fetch /opt/tinywatt) cargo build --release -p tinywatt-executorch --features executorch
 //! ```
 //!
 //! and put `executorch-worker` beside the agent. The program finds the libraries where they were at build time (rpath);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
+use tinywatt_agent::inference::litert::LiteRt;
 use tinywatt_agent::inference::locate::Surroundings;
 use tinywatt_agent::inference::worker::{LoadRequest, Worker, serve};
 use tinywatt_proto::inputs::{Encoding, InputSet};
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     let surroundings = Surroundings::read(|name| std::env::var_os(name), None);
     let result = match std::env::args().nth(1).as_deref() {
         // This program is its own agent: the worker is started as `EXE worker`.
-        Some("worker") => serve(&surroundings).map(|()| true).context("the worker failed"),
+        Some("worker") => serve(LiteRt::new(surroundings.clone())).map(|()| true).context("the worker failed"),
         Some("--bench") => bench(),
         // `cargo test --all-targets` starts benches too.
         _ => Ok(true),

@@ -19,5 +19,5 @@ pub(super) const EDGE_PART_MAX: f64 = 0.01;
 
 /// Longest hole that is interpolated over on a channel.
 pub(super) fn gap_max(sample_period: Duration) -> Duration {
-    sample_period * GAP_PERIODS_MAX
+    sample_period.saturating_mul(GAP_PERIODS_MAX)
 }

@@ -3,21 +3,32 @@
 //! An attempt is judged, never repaired. All joules come from `tinywatt-energy`.
 
 mod bounds;
+mod job;
+mod rail;
+mod summary;
 mod validity;
 mod window;
 
-use tinywatt_energy::{AboveIdle, Energy, Series, above_idle};
+use tinywatt_proto::hex;
 use tinywatt_proto::ids::{AttemptId, BootId, NodeId, Sha256};
-use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::units::Joules;
 use tinywatt_proto::v1;
+use tinywatt_proto::v1::treatment::Workload;
 use tinywatt_proto::v1::trial_outcome::Result as OutcomeResult;
 
-use crate::result::{InferenceResult, InvalidReason, Kind, Measurement, TrialResult, Uncertain};
-use crate::store::{ChannelSamples, ReadError, Store};
-use tinywatt_proto::hex;
+use crate::result::{InferenceResult, InvalidReason, Kind, Measurement, TrialResult, Uncertain, WindowResult};
+use crate::store::{ReadError, Store};
+use job::Told;
+use rail::Rail;
+use window::Source;
 
-/// Assesses an outcome that the store holds, with its samples.
+/// Channels that may measure one attempt together: packages, memories and GPUs of a large host.
+const CHANNEL_COUNT_MAX: usize = 32;
+
+/// Windows of one outcome: a job that evaluates after each of many epochs has two for each.
+const WINDOW_COUNT_MAX: usize = 20_000;
+
+/// Assesses an outcome that the store holds, with its samples; `workload` is what was to be executed.
 ///
 /// # Errors
 /// When the store cannot be read. Whatever is wrong with the trial itself is a reason in the result instead.
@@ -25,6 +36,7 @@ pub async fn run(
     store: &Store,
     attempt: &AttemptId,
     planned: &v1::PlannedTrial,
+    workload: Option<&Workload>,
     outcome: &v1::TrialOutcome,
 ) -> Result<TrialResult, ReadError> {
     let blank = blank(attempt, planned);
@@ -35,12 +47,67 @@ pub async fn run(
     };
     let boot = BootId::from_bytes(&outcome.samples_boot_id);
     let node = planned.node.parse::<NodeId>().ok();
-    let span = span(&completed.windows);
-    let (Some(boot), Some(node), Some(span)) = (boot, node, span) else {
+    let (Some(boot), Some(node), false) = (boot, node, completed.windows.is_empty()) else {
         return Ok(invalid(blank, reason("unreadable", "the outcome names no samples and no windows")));
     };
-    let samples = store.samples(&node, boot, outcome.samples_channel, span).await?;
-    Ok(assess(blank, completed, boot, &samples))
+    if completed.windows.len() > WINDOW_COUNT_MAX {
+        let message = format!("the outcome has {} windows, more than {WINDOW_COUNT_MAX}", completed.windows.len());
+        return Ok(invalid(blank, reason("unreadable", message)));
+    }
+    let expected = Expected::of(workload);
+    let channels = match channels(outcome) {
+        Ok(channels) => channels,
+        Err(why) => return Ok(invalid(blank, why)),
+    };
+    let mut rails = Vec::new();
+    for channel in channels {
+        let source = Source::Stored { store, node: &node, boot, channel };
+        match rail::look(expected, completed, &source).await? {
+            Ok(rail) => rails.push(rail),
+            Err(why) => return Ok(invalid(blank, why)),
+        }
+    }
+    let job = match (expected, &completed.job) {
+        (Expected::Job(kind), Some(summary)) => Some(job::read(&store.artifacts(), kind, summary).await),
+        _ => None,
+    };
+    Ok(assess(blank, expected, completed, boot, rails, job))
+}
+
+/// What kind of workload was to be executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Inference,
+    Replay,
+    Job(v1::JobKind),
+}
+
+impl Expected {
+    fn of(workload: Option<&Workload>) -> Self {
+        match workload {
+            Some(Workload::Inference(_)) => Self::Inference,
+            Some(Workload::Job(job)) => Self::Job(job.kind()),
+            Some(Workload::Replay(_)) | None => Self::Replay,
+        }
+    }
+
+    fn is_job(self) -> bool {
+        matches!(self, Self::Job(_))
+    }
+}
+
+/// The channels that measured, each once: their energies are added up.
+fn channels(outcome: &v1::TrialOutcome) -> Result<Vec<u32>, InvalidReason> {
+    let mut channels = vec![outcome.samples_channel];
+    for channel in &outcome.samples_further_channels {
+        if channels.contains(channel) || channels.len() == CHANNEL_COUNT_MAX {
+            let message =
+                format!("the outcome names channel {channel} twice, or more than {CHANNEL_COUNT_MAX} channels");
+            return Err(reason("unreadable", message));
+        }
+        channels.push(*channel);
+    }
+    Ok(channels)
 }
 
 /// An attempt that broke before it could give an outcome.
@@ -49,46 +116,97 @@ pub fn broken(attempt: &AttemptId, planned: &v1::PlannedTrial, code: &str, messa
 }
 
 /// Judges a completed attempt. Pure.
-fn assess(mut result: TrialResult, completed: &v1::Completed, boot: BootId, samples: &ChannelSamples) -> TrialResult {
-    let Some(kind) = kind(&samples.channel) else {
-        return invalid(result, reason("unreadable", "the channel states no kind"));
-    };
-    let Some(series) = Series::from_readings(&samples.channel, &samples.readings) else {
-        return invalid(result, reason("unreadable", "the channel states no scale"));
-    };
-    let mut windows = Vec::new();
-    for wire in completed.windows.iter().filter(|window| window::phase(window).is_some()) {
-        match window::measure(&series, samples, wire) {
-            Ok(measured) => windows.push(measured),
-            Err(why) => return invalid(result, why),
+fn assess(
+    mut result: TrialResult,
+    expected: Expected,
+    completed: &v1::Completed,
+    boot: BootId,
+    rails: Vec<Rail>,
+    job: Option<Result<Told, InvalidReason>>,
+) -> TrialResult {
+    let reasons = &mut result.invalid_reasons;
+    for rail in &rails {
+        let name = (rails.len() > 1).then_some(rail.name.as_str());
+        reasons.extend(rail.reasons.iter().map(|reason| named(reason, name)));
+    }
+    reasons.extend(validity::throttled(completed));
+    let first = rails.first().expect("an outcome names one channel at least");
+    if rails.iter().any(|rail| rail.kind != first.kind) {
+        let message = "the channels are of different kinds, and a measured joule is never added to an estimated one";
+        reasons.push(reason("mixed_kinds", format!("{message}: {}", sensors(&rails))));
+    }
+    let active = |window: &&v1::Window| window.phase() == v1::Phase::Active;
+    let active: Vec<_> = completed.windows.iter().filter(active).collect();
+    let is_idle = active.is_empty() || active.iter().any(|window| window.inference_count == 0);
+    if !expected.is_job() && is_idle {
+        reasons.push(reason("no_inference", "no inference was completed in the active window"));
+    }
+    let mut told = None;
+    match (expected, job) {
+        (Expected::Job(_), _) if active.len() != 1 => {
+            let message = format!("the outcome has {} active windows, and a job has one", active.len());
+            reasons.push(reason("unreadable", message));
         }
+        (Expected::Job(_), None) => reasons.push(reason("unreadable", "the outcome says nothing of the job's result")),
+        (Expected::Job(_), Some(Err(why))) => reasons.push(why),
+        (Expected::Job(_), Some(Ok(read))) => told = Some(read),
+        (Expected::Inference, _) => reasons.extend(summary::unreadable(completed.inference.as_ref())),
+        (Expected::Replay, _) => {}
     }
-    let active: Vec<_> = windows.iter().filter(|window| window.is_active()).collect();
-    let idle: Vec<Energy> = windows.iter().filter(|window| !window.is_active()).map(|window| window.energy).collect();
-    if active.is_empty() || active.iter().any(|window| window.row.inference_count == 0) {
-        return invalid(result, reason("no_inference", "no inference was completed in the active window"));
+    let is_whole = rails.iter().all(|rail| rail.is_whole) && !active.is_empty();
+    let has_figures = is_whole && (expected.is_job() || !is_idle) && told.is_some() == expected.is_job();
+    // Kinds that differ have no sum, and broken windows or results no figures.
+    if has_figures && rails.iter().all(|rail| rail.kind == first.kind) {
+        result.measurement = Some(measurement(completed, boot, &rails, told));
     }
-    let per_inference = active.iter().map(|window| window.per_inference()).collect();
-    let above: Option<Vec<AboveIdle>> = active.iter().map(|window| above_idle(&window.energy, &idle)).collect();
-    let above_per_inference = above.as_ref().map(|above| {
-        let of = |(above, window): (&AboveIdle, &&window::Measured)| window.share(above.joules, above.uncertainty);
-        median(above.iter().zip(&active).map(of).collect())
-    });
-    result.invalid_reasons = validity::reasons(&windows, samples, completed);
-    result.measurement = Some(Measurement {
-        kind,
-        sensor: format!("{} ({})", samples.channel.source, samples.channel.name),
-        sample_rate_hz: 1e9 / window::whole(samples.channel.sample_period_ns.max(1)),
-        samples_boot_id: boot.to_string(),
-        samples_channel: samples.channel.channel,
-        energy_joules_per_inference: median(per_inference),
-        energy_joules_per_inference_above_idle: above_per_inference,
-        inference: completed.inference.as_ref().map(inference),
-        windows: windows.into_iter().map(|window| window.row).collect(),
-        model: None,
-        job: None,
-    });
     result
+}
+
+/// All figures of windows that each rail could integrate.
+fn measurement(completed: &v1::Completed, boot: BootId, rails: &[Rail], told: Option<Told>) -> Measurement {
+    let first = &rails[0];
+    let mut windows: Vec<WindowResult> = (0..first.windows.len()).map(|index| rail::added(rails, index)).collect();
+    if told.is_some() {
+        // A job counts as one inference.
+        windows.iter_mut().for_each(|window| window.inference_count = u64::from(window.phase == "active"));
+    }
+    let active: Vec<usize> = (0..windows.len()).filter(|index| first.windows[*index].is_active()).collect();
+    let count = |index: usize| window::whole(windows[index].inference_count.max(1));
+    let share = |index: usize, energy: Uncertain| Uncertain {
+        value: energy.value / count(index),
+        // The count is exact, so the uncertainty divides alike.
+        expanded_uncertainty: energy.expanded_uncertainty.map(|half| half / count(index)),
+    };
+    let per_inference = active.iter().map(|index| share(*index, windows[*index].energy_joules)).collect();
+    let above: Option<Vec<Uncertain>> =
+        active.iter().map(|index| Some(share(*index, rail::above_idle(rails, *index)?))).collect();
+    let job =
+        told.zip(active.first()).map(|(told, index)| job::result(told, completed, rails, &windows[*index], *index));
+    Measurement {
+        kind: first.kind,
+        sensor: sensors(rails),
+        sample_rate_hz: rails.iter().map(|rail| rail.sample_rate_hz).fold(f64::INFINITY, f64::min),
+        samples_boot_id: boot.to_string(),
+        samples_channel: first.channel,
+        energy_joules_per_inference: median(per_inference),
+        energy_joules_per_inference_above_idle: above.map(median),
+        inference: completed.inference.as_ref().map(inference),
+        windows,
+        model: None,
+        job,
+    }
+}
+
+/// For people: "rapl (package) + nvml (gpu)".
+fn sensors(rails: &[Rail]) -> String {
+    rails.iter().map(|rail| format!("{} ({})", rail.source, rail.name)).collect::<Vec<_>>().join(" + ")
+}
+
+/// A reason with the channel it was found on, where there are several.
+fn named(why: &InvalidReason, channel: Option<&str>) -> InvalidReason {
+    let message =
+        channel.map_or_else(|| why.message.clone(), |channel| format!("channel '{channel}': {}", why.message));
+    InvalidReason { code: why.code.clone(), message }
 }
 
 fn blank(attempt: &AttemptId, planned: &v1::PlannedTrial) -> TrialResult {
@@ -138,11 +256,13 @@ fn kind(channel: &v1::Channel) -> Option<Kind> {
     }
 }
 
-/// From the start of the first window to the end of the last.
-fn span(windows: &[v1::Window]) -> Option<Window> {
-    let start = windows.iter().map(|window| window.start_mono_ns).min()?;
-    let end = windows.iter().map(|window| window.end_mono_ns).max()?;
-    Window::new(MonoNs(start), MonoNs(end)).ok()
+/// Energies of several channels as one: errors of different sensors are independent, so they add in squares.
+fn sum(parts: impl IntoIterator<Item = Uncertain>) -> Uncertain {
+    let zero = Uncertain { value: 0.0, expanded_uncertainty: Some(0.0) };
+    parts.into_iter().fold(zero, |sum, part| Uncertain {
+        value: sum.value + part.value,
+        expanded_uncertainty: sum.expanded_uncertainty.zip(part.expanded_uncertainty).map(|(a, b)| a.hypot(b)),
+    })
 }
 
 /// The middle figure; of an even count the mean of the two in the middle, with the larger uncertainty.

@@ -1,7 +1,9 @@
 use tinywatt_proto::sample::{Flags, Reading};
+use tinywatt_proto::time::{MonoNs, Window};
 
 use super::*;
-use crate::store::Lost;
+use crate::result::JobResult;
+use crate::store::{ChannelSamples, Lost};
 
 const PERIOD_NS: u64 = 808_000;
 
@@ -48,8 +50,12 @@ fn wire_window(phase: v1::Phase, start_ms: u64, end_ms: u64, inference_count: u6
 
 /// 2 W idle, 4 W from 1.0 to 4.0 s; idle windows 0.1-0.9 s and 4.1-4.9 s, active 1.5-3.5 s with 1,000 inferences.
 struct Trial {
+    expected: Expected,
     samples: ChannelSamples,
+    /// What another channel saw.
+    further: Option<ChannelSamples>,
     completed: v1::Completed,
+    slice_reading_count: u64,
 }
 
 impl Trial {
@@ -61,7 +67,10 @@ impl Trial {
         };
         let readings = (0..ms(5_000) / PERIOD_NS).map(reading).collect();
         Self {
+            expected: Expected::Inference,
             samples: ChannelSamples { channel: channel(), readings, lost: Vec::new(), gaps: Vec::new() },
+            further: None,
+            slice_reading_count: 1 << 20,
             completed: v1::Completed {
                 windows: vec![
                     wire_window(v1::Phase::Evaluate, 0, 50, 450),
@@ -70,15 +79,63 @@ impl Trial {
                     wire_window(v1::Phase::Active, 1_500, 3_500, 1_000),
                     wire_window(v1::Phase::Idle, 4_100, 4_900, 0),
                 ],
+                inference: Some(v1::InferenceSummary {
+                    class_count: 2,
+                    confusion: vec![200, 50, 0, 200],
+                    input_count: 450,
+                    ..v1::InferenceSummary::default()
+                }),
                 ..v1::Completed::default()
             },
         }
     }
 
+    /// The same as a job that trains from 1.6 s on, and evaluates for the last tenth of a second.
+    fn job() -> Self {
+        let mut trial = Self::good();
+        trial.expected = Expected::Job(v1::JobKind::Train);
+        trial.completed.inference = None;
+        trial.completed.windows = vec![
+            wire_window(v1::Phase::Idle, 100, 900, 0),
+            wire_window(v1::Phase::Active, 1_500, 3_500, 0),
+            wire_window(v1::Phase::Train, 1_600, 3_400, 0),
+            wire_window(v1::Phase::Evaluate, 3_400, 3_500, 0),
+            wire_window(v1::Phase::Idle, 4_100, 4_900, 0),
+        ];
+        trial.completed.job = Some(v1::JobSummary {
+            kind: v1::JobKind::Train.into(),
+            result_json: r#"{"schema":"tinywatt.result.v1","framework":{"name":"torch","version":"2.9"}}"#.to_owned(),
+            ..v1::JobSummary::default()
+        });
+        trial
+    }
+
+    fn job_result(&self) -> JobResult {
+        let result = self.assess();
+        assert!(result.is_valid(), "{:?}", result.invalid_reasons);
+        result.measurement.and_then(|measurement| measurement.job).expect("a job's figures")
+    }
+
     fn assess(&self) -> TrialResult {
         let attempt = AttemptId { run: "test-1234".parse().expect("a name"), trial: 3, attempt: 1 };
         let planned = v1::PlannedTrial { trial: 3, node: "pi".to_owned(), ..v1::PlannedTrial::default() };
-        assess(blank(&attempt, &planned), &self.completed, BootId::random(), &self.samples)
+        let samples = std::iter::once(&self.samples).chain(&self.further);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let look = |samples| {
+            let source = Source::Given(samples, self.slice_reading_count);
+            runtime.block_on(rail::look(self.expected, &self.completed, &source)).expect("no store is read")
+        };
+        let looks: Result<Vec<_>, _> = samples.map(look).collect();
+        let job = match (self.expected, &self.completed.job) {
+            (Expected::Job(kind), Some(summary)) => Some(job::parse(kind, summary)),
+            _ => None,
+        };
+        match looks {
+            Ok(rails) => {
+                assess(blank(&attempt, &planned), self.expected, &self.completed, BootId::random(), rails, job)
+            }
+            Err(why) => invalid(blank(&attempt, &planned), why),
+        }
     }
 
     fn codes(&self) -> Vec<String> {
@@ -216,6 +273,192 @@ fn throttling_during_the_trial_is_a_reason_and_before_it_is_not() {
 }
 
 #[test]
+fn a_throttling_word_that_cannot_be_read_any_more_is_a_reason() {
+    let mut trial = Trial::good();
+    trial.completed.throttled_bits_before = Some(0);
+    assert_eq!(trial.codes(), ["throttling_unknown"]);
+    trial.completed.throttled_bits = Some(0);
+    assert!(trial.codes().is_empty());
+}
+
+#[test]
+fn all_reasons_are_given_though_one_window_has_no_energy() {
+    let mut trial = Trial::good();
+    let index = |samples: &ChannelSamples, at: u64| samples.readings.partition_point(|reading| reading.at.0 < ms(at));
+    let start = index(&trial.samples, 2_000);
+    trial.samples.readings.drain(start..start + 40);
+    let clipped = index(&trial.samples, 3_000);
+    trial.samples.readings[clipped].flags = Flags::CLIPPED;
+    let late = index(&trial.samples, 4_000);
+    trial.samples.readings[late..].iter_mut().for_each(|reading| reading.first = 4_300);
+    trial.completed.throttled_bits = Some(1);
+    trial.completed.inference = None;
+    let codes = trial.codes();
+    assert_eq!(codes, ["samples_missing", "clipped", "idle_drift", "throttled", "unreadable"]);
+    assert!(trial.assess().measurement.is_none());
+}
+
+#[test]
+fn an_inference_whose_confusion_matrix_contradicts_itself_does_not_count() {
+    let mut trial = Trial::good();
+    trial.completed.inference.as_mut().expect("it has one").input_count = 451;
+    assert_eq!(trial.codes(), ["unreadable"]);
+    trial.completed.inference = None;
+    assert_eq!(trial.codes(), ["unreadable"]);
+    trial.expected = Expected::Replay;
+    assert!(trial.codes().is_empty(), "a recording has no runtime");
+}
+
+#[test]
+fn a_job_counts_as_one_inference_and_its_phases_have_energies_of_their_own() {
+    let trial = Trial::job();
+    let measurement = trial.assess().measurement.expect("measured");
+    assert!((measurement.energy_joules_per_inference.value - 8.0).abs() < 1e-6, "4 W for 2 s");
+    let job = trial.job_result();
+    assert_eq!((job.kind.as_str(), job.framework.as_str(), job.framework_version.as_str()), ("train", "torch", "2.9"));
+    assert_eq!(job.energy_joules, measurement.energy_joules_per_inference);
+    assert!((job.energy_joules_above_idle.expect("two idle windows").value - 4.0).abs() < 1e-6);
+    assert!((job.duration_seconds - 2.0).abs() < 1e-12);
+    let [train, evaluate] = job.phases.as_slice() else { panic!("two phases: {:?}", job.phases) };
+    assert!((train.energy_joules.expect("long enough").value - 7.2).abs() < 1e-6);
+    assert!((train.energy_joules_above_idle.expect("two idle windows").value - 3.6).abs() < 1e-6);
+    // 0.1 s of 0.808 ms periods are 124: just enough.
+    assert!(evaluate.energy_joules.is_some_and(|energy| (energy.value - 0.4).abs() < 1e-6), "{evaluate:?}");
+}
+
+#[test]
+fn a_phase_too_short_for_its_sensor_is_refused_and_the_job_is_not() {
+    let mut trial = Trial::job();
+    trial.completed.windows[3] = wire_window(v1::Phase::Evaluate, 3_420, 3_500, 0);
+    let job = trial.job_result();
+    let evaluate = &job.phases[1];
+    assert_eq!((evaluate.energy_joules, evaluate.energy_joules_above_idle), (None, None));
+    let refusal = evaluate.refusal.as_deref().expect("it says why");
+    assert!(
+        refusal.contains("takes 0.080 s") && refusal.contains("'rail'") && refusal.contains("0.081 s"),
+        "{refusal}"
+    );
+    assert!(job.phases[0].refusal.is_none());
+    trial.completed.windows[3] = wire_window(v1::Phase::Evaluate, 3_400, 3_600, 0);
+    let refusal = trial.job_result().phases[1].refusal.clone().expect("it says why");
+    assert!(refusal.contains("outside of the job's window"), "{refusal}");
+    // The load switches off at 4.0 s, in this phase's last step: 2 W × 0.49 ms, twice over √3, of 0.4 J is 0.3 %.
+    trial.completed.windows[1] = wire_window(v1::Phase::Active, 1_500, 4_050, 0);
+    trial.completed.windows[3] = wire_window(v1::Phase::Evaluate, 3_900, 4_000, 0);
+    assert!(trial.job_result().phases[1].refusal.is_none());
+}
+
+#[test]
+fn a_job_too_short_for_its_sensor_is_invalid_unless_nobody_asks_for_its_joules() {
+    let mut trial = Trial::job();
+    trial.completed.windows.truncate(2);
+    trial.completed.windows[1] = wire_window(v1::Phase::Active, 1_500, 1_570, 0);
+    assert_eq!(trial.codes(), ["window_too_short"]);
+    trial.expected = Expected::Job(v1::JobKind::Build);
+    trial.completed.job.as_mut().expect("it has one").set_kind(v1::JobKind::Build);
+    assert_eq!(trial.job_result().kind, "build");
+}
+
+#[test]
+fn a_long_job_is_integrated_slice_by_slice_with_the_same_figures() {
+    let whole = Trial::job();
+    let mut sliced = Trial::job();
+    sliced.slice_reading_count = 100;
+    let (whole_job, sliced_job) = (whole.job_result(), sliced.job_result());
+    let near = |a: Uncertain, b: Uncertain| {
+        let half = |energy: Uncertain| energy.expanded_uncertainty.expect("a shunt states its errors");
+        (a.value - b.value).abs() < 1e-9 && half(a) <= half(b) && half(b) < half(a) * 1.01
+    };
+    assert!(near(whole_job.energy_joules, sliced_job.energy_joules), "{whole_job:?}\n{sliced_job:?}");
+    let above = |job: &JobResult| job.energy_joules_above_idle.expect("two idle windows");
+    assert!(near(above(&whole_job), above(&sliced_job)));
+    let train = |job: &JobResult| job.phases[0].energy_joules.expect("long enough");
+    assert!(near(train(&whole_job), train(&sliced_job)));
+    let windows = |trial: &Trial| trial.assess().measurement.expect("measured").windows;
+    assert_eq!(windows(&whole)[1].sample_count, windows(&sliced)[1].sample_count);
+
+    // What is missing is counted once, though it lies in two slices; and a hole is found in any of them.
+    let between = Window::new(MonoNs(ms(1_500)), MonoNs(ms(3_400))).expect("ascending");
+    sliced.samples.lost = vec![Lost { reason: v1::LossReason::MissedDeadline, count: 20, between }];
+    assert_eq!(windows(&sliced)[1].lost_reading_count, 20);
+    let start = sliced.samples.readings.partition_point(|reading| reading.at.0 < ms(3_000));
+    sliced.samples.readings.drain(start..start + 40);
+    assert_eq!(sliced.codes(), ["samples_missing"]);
+    // A window without end is not walked to its end.
+    sliced.completed.windows[1].end_mono_ns = u64::MAX;
+    assert_eq!(sliced.codes(), ["samples_missing"]);
+}
+
+#[test]
+fn a_job_without_a_readable_result_or_with_two_windows_does_not_count() {
+    let mut trial = Trial::job();
+    trial.completed.windows.push(wire_window(v1::Phase::Active, 3_600, 3_900, 0));
+    assert_eq!(trial.codes(), ["unreadable"]);
+    let mut trial = Trial::job();
+    trial.completed.job.as_mut().expect("it has one").result_json = "garbage".to_owned();
+    assert_eq!(trial.codes(), ["unreadable"]);
+    assert!(trial.assess().measurement.is_none());
+    trial.completed.job = None;
+    assert_eq!(trial.codes(), ["unreadable"]);
+    let mut lost = Trial::job();
+    let between = Window::new(MonoNs(ms(2_000)), MonoNs(ms(2_250))).expect("ascending");
+    lost.samples.lost = vec![Lost { reason: v1::LossReason::MissedDeadline, count: 30, between }];
+    assert_eq!(lost.codes(), ["readings_lost"]);
+}
+
+#[test]
+fn energies_of_several_channels_add_up_and_their_errors_in_squares() {
+    let one = Trial::job();
+    let alone = one.job_result();
+    let mut two = Trial::job();
+    let mut further = two.samples.clone();
+    (further.channel.channel, further.channel.name) = (3, "gpu".to_owned());
+    further.channel.source = "nvml".to_owned();
+    two.further = Some(further);
+    let both = two.job_result();
+    assert!((both.energy_joules.value - 2.0 * alone.energy_joules.value).abs() < 1e-9);
+    let half = |energy: Uncertain| energy.expanded_uncertainty.expect("a shunt states its errors");
+    assert!((half(both.energy_joules) - half(alone.energy_joules) * 2f64.sqrt()).abs() < 1e-9);
+    let above = |job: &JobResult| job.energy_joules_above_idle.expect("two idle windows").value;
+    assert!((above(&both) - 2.0 * above(&alone)).abs() < 1e-9);
+    let part = |job: &JobResult| job.phases[0].energy_joules.expect("long enough").value;
+    assert!((part(&both) - 2.0 * part(&alone)).abs() < 1e-9);
+    let measurement = two.assess().measurement.expect("measured");
+    assert_eq!(measurement.sensor, "ina219-emulator (rail) + nvml (gpu)");
+    assert_eq!(measurement.windows.len(), 3);
+    assert!((measurement.windows[1].power_watts_mean - 8.0).abs() < 1e-6);
+
+    // What one of them misses is said with its name.
+    let further = two.further.as_mut().expect("it has one");
+    further.gaps = vec![Window::new(MonoNs(ms(2_000)), MonoNs(ms(2_010))).expect("ascending")];
+    let reasons = two.assess().invalid_reasons;
+    assert_eq!(reasons.len(), 1);
+    assert!(reasons[0].message.starts_with("channel 'gpu': 1 batches"), "{}", reasons[0].message);
+}
+
+#[test]
+fn channels_of_different_kinds_have_no_sum() {
+    let mut trial = Trial::job();
+    let mut further = trial.samples.clone();
+    further.channel.kind = v1::FigureKind::Estimated.into();
+    trial.further = Some(further);
+    assert_eq!(trial.codes(), ["mixed_kinds"]);
+    assert!(trial.assess().measurement.is_none());
+}
+
+#[test]
+fn a_channel_is_named_once() {
+    let outcome = |further: &[u32]| v1::TrialOutcome {
+        samples_channel: 2,
+        samples_further_channels: further.to_vec(),
+        ..v1::TrialOutcome::default()
+    };
+    assert_eq!(channels(&outcome(&[0, 1])), Ok(vec![2, 0, 1]));
+    assert!(channels(&outcome(&[0, 2])).is_err() && channels(&outcome(&[0, 0])).is_err());
+    assert!(channels(&outcome(&(3..40).collect::<Vec<_>>())).is_err());
+}
+
+#[test]
 fn an_active_window_without_inference_does_not_count() {
     let mut trial = Trial::good();
     trial.completed.windows[3].inference_count = 0;
@@ -225,6 +468,7 @@ fn an_active_window_without_inference_does_not_count() {
 #[test]
 fn a_recording_of_five_windows_scores_by_its_median() {
     let mut trial = Trial::good();
+    (trial.expected, trial.completed.inference) = (Expected::Replay, None);
     trial.samples.channel.kind = v1::FigureKind::MeasuredElsewhere.into();
     trial.samples.channel.sample_period_ns = 1_000_000;
     trial.samples.channel.scale =

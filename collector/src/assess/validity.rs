@@ -1,38 +1,37 @@
 //! The reasons why a measured attempt does not count.
 
+use tinywatt_energy::Energy;
 use tinywatt_proto::v1;
 
 use super::bounds::{EDGE_PART_MAX, IDLE_DRIFT_PART_MAX, SUSPECT_PART_MAX};
 use super::reason;
-use super::window::{Measured, WAY_OUT, whole};
+use super::window::{Measured, Seen, WAY_OUT, whole};
 use crate::result::InvalidReason;
-use crate::store::ChannelSamples;
 
-/// All reasons, not only the first: whoever repeats a trial wants to mend everything at once.
-pub(super) fn reasons(windows: &[Measured], samples: &ChannelSamples, completed: &v1::Completed) -> Vec<InvalidReason> {
+/// All reasons, not only the first: whoever repeats a trial wants to mend everything at once. A window without an energy
+/// is among those seen and not among those measured.
+pub(super) fn reasons(seen: &[Seen], measured: &[Measured], channel: &v1::Channel) -> Vec<InvalidReason> {
     let mut reasons = Vec::new();
     // A counter loses no energy with a reading: one that is missing near an edge is judged by what it does to the edge.
-    let is_counter = matches!(samples.channel.scale, Some(v1::channel::Scale::Counter(_)));
-    for window in windows {
+    let is_counter = matches!(channel.scale, Some(v1::channel::Scale::Counter(_)));
+    for window in seen.iter().filter(|_| !is_counter) {
+        reasons.extend(suspect(window));
+        reasons.extend(clipped(window));
+        reasons.extend(gaps(window));
+    }
+    for window in measured {
         reasons.extend(powerless(window, is_counter));
         reasons.extend(edges(window));
-        if !is_counter {
-            reasons.extend(suspect(window));
-            reasons.extend(clipped(window));
-            reasons.extend(gaps(window, samples));
-        }
     }
-    reasons.extend(idle_drift(windows));
-    reasons.extend(throttled(completed));
+    reasons.extend(idle_drift(measured));
     reasons
 }
 
 /// Lost, late and torn readings share one bound: each of them is a piece of the window that was not seen well.
-fn suspect(window: &Measured) -> Vec<InvalidReason> {
-    let (row, late) = (&window.row, window.doubtful_count);
-    let (phase, lost) = (&row.phase, row.lost_reading_count);
-    let due = lost + row.sample_count;
-    if part(lost + late, due) <= SUSPECT_PART_MAX {
+fn suspect(window: &Seen) -> Vec<InvalidReason> {
+    let Seen { phase, lost_count: lost, doubtful_count: late, .. } = *window;
+    let due = lost + window.sample_count;
+    if window.is_partial || part(lost + late, due) <= SUSPECT_PART_MAX {
         return Vec::new();
     }
     let percent = |count| part(count, due) * 100.0;
@@ -62,29 +61,31 @@ fn powerless(window: &Measured, is_counter: bool) -> Option<InvalidReason> {
         .then(|| reason("no_power", format!("the sensor saw {joules:.5} in the active window: {advice}")))
 }
 
-fn clipped(window: &Measured) -> Option<InvalidReason> {
+fn clipped(window: &Seen) -> Option<InvalidReason> {
     window.clipped.then(|| {
-        let phase = &window.row.phase;
+        let phase = window.phase;
         reason("clipped", format!("the sensor reached the end of its range in the {phase} window: choose a larger range or a smaller shunt"))
     })
 }
 
 /// A window that hangs on its edges is too short for its sensor.
 fn edges(window: &Measured) -> Option<InvalidReason> {
-    let edges = window.energy.edge_uncertainty()?.get() * tinywatt_energy::COVERAGE_FACTOR;
-    let part = edges / window.energy.joules.get().abs();
+    let part = edge_part(&window.energy)?;
     (part > EDGE_PART_MAX).then(|| {
         let (phase, percent, bound) = (&window.row.phase, part * 100.0, EDGE_PART_MAX * 100.0);
         reason("window_too_short", format!("the edges of the {phase} window stand for {percent:.1} % of its energy (bound {bound} %): make it longer"))
     })
 }
 
-fn gaps(window: &Measured, samples: &ChannelSamples) -> Option<InvalidReason> {
-    let own = window.energy.window;
-    let touching = samples.gaps.iter().filter(|gap| gap.start() < own.end() && own.start() < gap.end()).count();
-    (touching > 0).then(|| {
-        reason("samples_missing", format!("{touching} batches of the {} window never arrived", window.row.phase))
-    })
+/// The part of an energy that hangs on the window's edges; `None` when its source states no error.
+pub(super) fn edge_part(energy: &Energy) -> Option<f64> {
+    let edges = energy.edge_uncertainty()?.get() * tinywatt_energy::COVERAGE_FACTOR;
+    Some(edges / energy.joules.get().abs())
+}
+
+fn gaps(window: &Seen) -> Option<InvalidReason> {
+    let (phase, count) = (window.phase, window.gap_count);
+    (count > 0).then(|| reason("samples_missing", format!("{count} batches of the {phase} window never arrived")))
 }
 
 fn idle_drift(windows: &[Measured]) -> Option<InvalidReason> {
@@ -101,8 +102,15 @@ fn idle_drift(windows: &[Measured]) -> Option<InvalidReason> {
 /// Bits of the firmware's word that cost performance or falsify the supply: undervoltage, capped, throttled, hot.
 const THROTTLED_NOW: u32 = 0b1111;
 
-fn throttled(completed: &v1::Completed) -> Option<InvalidReason> {
-    let after = completed.throttled_bits?;
+/// What the firmware of a Raspberry Pi said. What it said before and no more after is not "nothing happened".
+pub(super) fn throttled(completed: &v1::Completed) -> Option<InvalidReason> {
+    let Some(after) = completed.throttled_bits else {
+        return completed.throttled_bits_before.map(|_| {
+            let message =
+                "the Raspberry Pi's firmware told of throttling before the trial and could not be asked after it";
+            reason("throttling_unknown", format!("{message}: see `agent check`"))
+        });
+    };
     let before = completed.throttled_bits_before.unwrap_or(0);
     // "Since boot" counts only when it was not set before: the firmware never clears it.
     let during = (after >> 16) & !(before >> 16);

@@ -147,13 +147,13 @@ fn fetch(kind: Kind, fetcher: &Fetcher) -> anyhow::Result<()> {
 
 /// One bar for each file.
 #[derive(Default)]
-struct Shown {
+pub(super) struct Shown {
     file: String,
     bar: Option<ProgressBar>,
 }
 
 impl Shown {
-    fn update(&mut self, progress: Progress<'_>) {
+    pub(super) fn update(&mut self, progress: Progress<'_>) {
         if self.file != progress.file {
             self.finish();
             self.file = progress.file.to_owned();
@@ -167,7 +167,7 @@ impl Shown {
         bar.set_position(progress.done_bytes);
     }
 
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let Some(bar) = self.bar.take() else { return };
         bar.finish_and_clear();
         if bar.length() == Some(bar.position()) {

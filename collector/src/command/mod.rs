@@ -1,5 +1,6 @@
 //! The commands of the program `collector`. Data go to standard output, words to standard error.
 
+pub mod artifacts;
 pub mod cancel;
 mod client;
 pub mod dataset;
@@ -13,6 +14,7 @@ pub mod schedule;
 pub mod serve;
 mod table;
 pub mod train;
+pub mod trainer;
 mod upload;
 mod watch;
 

@@ -42,13 +42,22 @@ fn rows(runs: &[v1::RunSummary]) -> String {
             run.run_id.clone(),
             run.experiment.clone(),
             table::state(run.state()).to_owned(),
-            format!("{} of {}", run.valid_count, run.trial_count),
+            valid(run),
             run.invalid_attempt_count.to_string(),
             table::instant(run.started_unix_ns),
             took.map(table::duration).unwrap_or_default(),
         ]);
     }
     table::text(&rows)
+}
+
+/// How many trials are valid, and how many never will be.
+fn valid(run: &v1::RunSummary) -> String {
+    let skipped = match run.skipped_count {
+        0 => String::new(),
+        skipped => format!(", {skipped} skipped"),
+    };
+    format!("{} of {}{skipped}", run.valid_count, run.trial_count)
 }
 
 #[cfg(test)]
@@ -66,14 +75,19 @@ mod tests {
             invalid_attempt_count: 1,
             started_unix_ns: 1_700_000_000_000_000_000,
             ended_unix_ns: None,
+            skipped_count: 0,
         };
         let text = rows(std::slice::from_ref(&run));
         for part in ["digits-k3f9", "running", "7 of 24", "2023-11-14 22:13:20Z"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         run.set_state(v1::RunState::Incomplete);
+        run.skipped_count = 3;
         run.ended_unix_ns = Some(1_700_000_083_000_000_000);
         let text = rows(&[run]);
-        assert!(text.contains("incomplete") && text.contains("1m 23s"), "{text}");
+        assert!(
+            text.contains("7 of 24, 3 skipped") && text.contains("incomplete") && text.contains("1m 23s"),
+            "{text}"
+        );
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::parse::{DatasetKeys, Files, ModelKeys, TraceKeys};
+use super::parse::{DatasetKeys, Files, LITERT, ModelKeys, TraceKeys};
 use super::problem::{Findings, Located};
-use super::{Artifact, LoadedDataset, LoadedModel, LoadedTrace, fit, recording};
+use super::training::{ArchitectureKey, Entry, Training, TrainingData};
+use super::{Artifact, Fetch, LoadedDataset, LoadedModel, LoadedTrace, Trained, fit, recording, training_data};
 use crate::dataset::{self, Dataset, DatasetError, Request};
 use crate::tflite::Model;
 
@@ -15,29 +16,76 @@ pub(super) struct Loaded {
     pub(super) dataset: Option<LoadedDataset>,
     pub(super) models: Vec<LoadedModel>,
     pub(super) traces: Vec<LoadedTrace>,
+    pub(super) trained: Option<Trained>,
 }
 
 /// Largest model or trace, bytes: it is held in memory here, and its runtime holds it on the node.
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
 /// Reads all files; what cannot be read or does not fit is noted and left out.
-pub(super) fn load(files: Files, folder: &Path, findings: &mut Findings) -> Loaded {
-    let dataset = files.dataset.and_then(|keys| dataset(keys, folder, findings));
-    let models = files.models.into_iter();
-    let models = models
-        .filter_map(|keys| model(keys, dataset.as_ref().map(|loaded| &loaded.dataset), folder, findings))
-        .collect();
-    let traces = files.traces.into_iter().filter_map(|keys| trace(keys, folder, findings)).collect();
-    Loaded { dataset, models, traces }
+pub(super) fn load(files: Files, folder: &Path, fetch: Fetch<'_>, findings: &mut Findings) -> Loaded {
+    let Files { dataset: keys, models, traces, training, entries } = files;
+    if entries.is_empty()
+        && let Some(limit) = keys.iter().flat_map(|keys| keys.train_limit.iter().chain(&keys.validation_limit)).next()
+    {
+        findings.add(&limit.place, "limits what is trained on, and nothing is; leave it out, or add a [[train]]");
+    }
+    let is_learnt = !entries.is_empty();
+    let (dataset, data) = match keys.and_then(|keys| Some((place(&keys, folder, fetch, findings)?, keys))) {
+        Some((path, keys)) if is_learnt => training_data::load(keys, path, training.as_ref(), findings).unzip(),
+        Some((path, keys)) => (dataset(keys, path, findings), None),
+        None => (None, None),
+    };
+    let asked = dataset.as_ref().map(|loaded| &loaded.dataset);
+    let models = models.into_iter().filter_map(|keys| model(keys, asked, folder, findings)).collect();
+    let traces = traces.into_iter().filter_map(|keys| trace(keys, folder, findings)).collect();
+    let trained = trained(training, data, entries, asked, folder, findings);
+    Loaded { dataset, models, traces, trained }
 }
 
-fn dataset(keys: DatasetKeys, folder: &Path, findings: &mut Findings) -> Option<LoadedDataset> {
-    let path = keys.path.as_ref().map(|path| folder.join(&path.value)).unwrap_or_default();
+/// Reads what entries name; `None` when there are none, or something else is missing, which is noted.
+fn trained(
+    training: Option<Training>,
+    data: Option<TrainingData>,
+    entries: Vec<Entry<ArchitectureKey>>,
+    dataset: Option<&Dataset>,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<Trained> {
+    let mut loaded = Vec::new();
+    for entry in entries {
+        let architecture = entry.architecture.as_ref().map(|key| key.load(&entry.trainer, dataset, folder, findings));
+        let Entry { name, trainer, teacher, techniques, thread_count, config, optimise, .. } = entry;
+        let architecture = architecture.flatten();
+        loaded.push(Entry { name, trainer, architecture, teacher, techniques, thread_count, config, optimise });
+    }
+    if loaded.is_empty() {
+        return None;
+    }
+    Some(Trained { training: training?, data: data?, entries: loaded })
+}
+
+/// Where the data set stands: as the experiment says, or where it was fetched to.
+fn place(keys: &DatasetKeys, folder: &Path, fetch: Fetch<'_>, findings: &mut Findings) -> Option<PathBuf> {
+    if let Some(path) = &keys.path {
+        return Some(folder.join(&path.value));
+    }
+    if !keys.kind.has_path() {
+        return Some(PathBuf::new());
+    }
+    // A long way, not worth going for an experiment that will be refused.
+    if !findings.is_empty() {
+        return None;
+    }
+    fetch(keys.kind).map_err(|problem| findings.add(&keys.place, problem)).ok()
+}
+
+fn dataset(keys: DatasetKeys, path: PathBuf, findings: &mut Findings) -> Option<LoadedDataset> {
     let limit = keys.limit.as_ref().map(|limit| limit.value);
     let request = Request { kind: keys.kind, path, limit, class_names: keys.class_names };
     match dataset::load(&request) {
         Ok(dataset) => {
-            let artifact = Artifact::new(format!("{} inputs", dataset.kind), dataset.inputs.to_bytes());
+            let artifact = training_data::artifact_of_test(&dataset.inputs, dataset.kind);
             Some(LoadedDataset { dataset, artifact })
         }
         Err(error) => {
@@ -50,17 +98,22 @@ fn dataset(keys: DatasetKeys, folder: &Path, findings: &mut Findings) -> Option<
 }
 
 fn model(keys: ModelKeys, dataset: Option<&Dataset>, folder: &Path, findings: &mut Findings) -> Option<LoadedModel> {
-    let ModelKeys { name, file, runtime, thread_count, input_scale, input_offset } = keys;
+    let ModelKeys { name, file, runtime, engine, thread_count, input_scale, input_offset } = keys;
     let (path, content) = content(&file, folder, findings)?;
-    let model = match Model::read(&content) {
-        Ok(model) => model,
-        Err(error) => {
-            findings.add(&file.place, format_args!("{path}: {error}; fetch or convert the model again"));
-            return None;
+    // Files of other runtimes are looked into by the runtime itself, on the node.
+    let model = if runtime.value == LITERT {
+        match Model::read(&content) {
+            Ok(model) => Some(model),
+            Err(error) => {
+                findings.add(&file.place, format_args!("{path}: {error}; fetch or convert the model again"));
+                return None;
+            }
         }
+    } else {
+        None
     };
     if let Some(dataset) = dataset {
-        for misfit in fit::misfits(&model, dataset, &path) {
+        for misfit in model.iter().flat_map(|model| fit::misfits(model, dataset, &path)) {
             findings.add(&file.place, misfit);
         }
         if dataset.inputs.encoding() == tinywatt_proto::inputs::Encoding::Quantised {
@@ -78,10 +131,13 @@ fn model(keys: ModelKeys, dataset: Option<&Dataset>, folder: &Path, findings: &m
     Some(LoadedModel {
         name: name.value,
         runtime,
+        engine: engine.map(|engine| engine.value).unwrap_or_default(),
         thread_count,
         input_scale: input_scale.map(|scale| scale.value),
         input_offset: input_offset.map(|offset| offset.value),
-        precision: model.precision,
+        parameter_count: model.as_ref().and_then(|model| model.parameter_count),
+        mac_count: model.as_ref().and_then(|model| model.mac_count),
+        precision: model.map(|model| model.precision.to_string()).unwrap_or_default(),
         artifact: Artifact::new(file_name(&path), content),
     })
 }

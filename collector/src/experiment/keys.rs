@@ -18,13 +18,25 @@ pub(super) struct Keys<'a> {
     prefix: String,
     place: Place,
     known: BTreeSet<&'static str>,
+    refused: BTreeSet<&'static str>,
 }
+
+/// A key that the file may name freely, with its value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) place: Place,
+    pub(super) key: String,
+    pub(super) value: serde_json::Value,
+}
+
+/// Tables within tables of free-form configuration; JSON readers of trainers stop somewhere, too.
+const DEPTH_MAX: usize = 32;
 
 impl<'a> Keys<'a> {
     /// The table that the whole file is.
     pub(super) fn root(text: &'a str, table: &'a DeTable<'a>) -> Self {
         let place = Place { line: 1, key: String::new() };
-        Self { text, table, prefix: String::new(), place, known: BTreeSet::new() }
+        Self { text, table, prefix: String::new(), place, known: BTreeSet::new(), refused: BTreeSet::new() }
     }
 
     /// Where the table begins.
@@ -152,6 +164,28 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Takes a size such as "2 GiB".
+    pub(super) fn bytes(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        findings: &mut Findings,
+    ) -> Option<Located<u64>> {
+        let Located { value: text, place } = self.string(key, findings)?;
+        match bytes(&text) {
+            Some(bytes) if range.contains(&bytes) => Some(Located { value: bytes, place }),
+            Some(_) => {
+                let (start, end) = (range.start() >> 20, range.end() >> 30);
+                findings.add(&place, format_args!("must be from {start} MiB to {end} GiB, and is {text}"));
+                None
+            }
+            None => {
+                findings.add(&place, format_args!("\"{text}\" is no size; write it like \"500 MiB\" or \"2 GiB\""));
+                None
+            }
+        }
+    }
+
     /// Takes a table; `None` when absent.
     pub(super) fn table(&mut self, key: &'static str, findings: &mut Findings) -> Option<Keys<'a>> {
         let (value, place) = self.take(key)?;
@@ -176,9 +210,43 @@ impl<'a> Keys<'a> {
         tables
     }
 
+    /// Takes every key that is not taken yet, of whatever kind JSON has, with those inside.
+    pub(super) fn rest(&mut self, findings: &mut Findings) -> Vec<Entry> {
+        let is_rest = |key: &str| !self.known.contains(key) && !self.refused.contains(key);
+        let rest = self.table.iter().filter(|(key, _)| is_rest(key.get_ref()));
+        let entry = |(key, value): (&Spanned<std::borrow::Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+            let place = self.key_place(key);
+            match json(value.get_ref(), DEPTH_MAX) {
+                Ok(value) => Some(Entry { place, key: key.get_ref().to_string(), value }),
+                Err(problem) => {
+                    findings.add(&place, problem);
+                    None
+                }
+            }
+        };
+        rest.filter_map(entry).collect()
+    }
+
+    /// Notes, when the table carries a key that has a reason not to be here, that reason.
+    pub(super) fn refuse(&mut self, key: &'static str, reason: impl fmt::Display, findings: &mut Findings) {
+        self.refused.insert(key);
+        if let Some((found, _)) = self.table.get_key_value(key) {
+            findings.add(&self.key_place(found), reason);
+        }
+    }
+
+    /// Where a key of this table stands, or would stand.
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        match self.table.get_key_value(key) {
+            Some((found, _)) => self.key_place(found),
+            None => Place { line: self.place.line, key: format!("{}{key}", self.prefix) },
+        }
+    }
+
     /// Notes every key that was not taken.
     pub(super) fn finish(self, findings: &mut Findings) {
-        for key in self.table.keys().filter(|key| !self.known.contains(key.get_ref().as_ref())) {
+        let is_unknown = |key: &str| !self.known.contains(key) && !self.refused.contains(key);
+        for key in self.table.keys().filter(|key| is_unknown(key.get_ref())) {
             let place = self.key_place(key);
             let known: Vec<&str> = self.known.iter().copied().collect();
             findings.add(&place, format_args!("is not a known key; known here: {}", known.join(", ")));
@@ -188,6 +256,11 @@ impl<'a> Keys<'a> {
     /// Whether the table carries a key, of whatever kind.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
+    }
+
+    /// Whether a key holds a list, of tables or of anything.
+    pub(super) fn is_list(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_array())
     }
 
     fn take(&mut self, key: &'static str) -> Option<(&'a Spanned<DeValue<'a>>, Place)> {
@@ -202,7 +275,8 @@ impl<'a> Keys<'a> {
 
     fn inner(&self, key: &str, value: &'a Spanned<DeValue<'a>>, place: Place) -> Option<Keys<'a>> {
         let table = value.get_ref().as_table()?;
-        Some(Keys { text: self.text, table, prefix: format!("{}{key}.", self.prefix), place, known: BTreeSet::new() })
+        let prefix = format!("{}{key}.", self.prefix);
+        Some(Keys { text: self.text, table, prefix, place, known: BTreeSet::new(), refused: BTreeSet::new() })
     }
 }
 
@@ -212,6 +286,47 @@ fn string(value: &Spanned<DeValue<'_>>, place: Place, findings: &mut Findings) -
         return None;
     };
     Some(Located { value: text.to_owned(), place })
+}
+
+/// A whole number of a unit, the space between them free.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let unit: u64 = match text[digits..].trim_start() {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// A value as JSON has it.
+fn json(value: &DeValue<'_>, depth: usize) -> Result<serde_json::Value, &'static str> {
+    let Some(depth) = depth.checked_sub(1) else { return Err("is nested too deeply") };
+    Ok(match value {
+        DeValue::String(text) => serde_json::Value::from(text.as_ref()),
+        DeValue::Boolean(flag) => serde_json::Value::from(*flag),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .map(serde_json::Value::from)
+            .map_err(|_| "must fit 64 bits")?,
+        DeValue::Float(float) => {
+            let number = float.as_str().parse::<f64>().ok().and_then(serde_json::Number::from_f64);
+            serde_json::Value::Number(number.ok_or("must be a finite number, JSON has no other")?)
+        }
+        DeValue::Array(entries) => {
+            let entries = entries.iter().map(|entry| json(entry.get_ref(), depth));
+            serde_json::Value::Array(entries.collect::<Result<_, _>>()?)
+        }
+        DeValue::Table(table) => {
+            let mut members = serde_json::Map::new();
+            for (key, value) in table.iter() {
+                members.insert(key.get_ref().to_string(), json(value.get_ref(), depth)?);
+            }
+            serde_json::Value::Object(members)
+        }
+        DeValue::Datetime(_) => return Err("is a date, which JSON does not have; write it as a text in quotes"),
+    })
 }
 
 fn article(value: &Spanned<DeValue<'_>>) -> String {

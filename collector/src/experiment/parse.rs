@@ -10,7 +10,8 @@ use toml::de::DeTable;
 
 use super::keys::{Keys, line};
 use super::problem::{Findings, Located, Place};
-use super::{Design, Windows};
+use super::training::{self, ArchitectureKey, ENGINES, Entry, Training};
+use super::{Design, Windows, carbon};
 use crate::dataset::Kind;
 use crate::schedule::{ATTEMPT_COUNT_MAX, EXPERIMENT_BYTES_MAX, TRIAL_COUNT_MAX};
 
@@ -25,12 +26,16 @@ pub(super) struct Files {
     pub(super) dataset: Option<DatasetKeys>,
     pub(super) models: Vec<ModelKeys>,
     pub(super) traces: Vec<TraceKeys>,
+    pub(super) training: Option<Training>,
+    pub(super) entries: Vec<Entry<ArchitectureKey>>,
 }
 
 pub(super) struct DatasetKeys {
     pub(super) kind: Kind,
     pub(super) path: Option<Located<String>>,
     pub(super) limit: Option<Located<u32>>,
+    pub(super) train_limit: Option<Located<u32>>,
+    pub(super) validation_limit: Option<Located<u32>>,
     pub(super) class_names: Option<Vec<String>>,
     pub(super) place: Place,
 }
@@ -39,6 +44,7 @@ pub(super) struct ModelKeys {
     pub(super) name: Located<String>,
     pub(super) file: Located<String>,
     pub(super) runtime: Located<String>,
+    pub(super) engine: Option<Located<String>>,
     pub(super) thread_count: Located<u32>,
     pub(super) input_scale: Option<Located<f64>>,
     pub(super) input_offset: Option<Located<f64>>,
@@ -56,7 +62,7 @@ const REPLICATE_COUNT_MAX: u32 = 1_000;
 const ATTEMPT_COUNT_DEFAULT: u32 = 3;
 const SEED_DEFAULT: u64 = 1;
 /// Beyond the largest machines an agent will meet; guards against a slip of the finger.
-const THREAD_COUNT_MAX: u32 = 1_024;
+pub(super) const THREAD_COUNT_MAX: u32 = 1_024;
 const WARM_UP_DEFAULT: u32 = 50;
 const WARM_UP_MAX: u32 = 1_000_000;
 const IDLE_DEFAULT: Duration = Duration::from_secs(2);
@@ -64,9 +70,14 @@ const IDLE_DEFAULT: Duration = Duration::from_secs(2);
 const ACTIVE_DEFAULT: Duration = Duration::from_secs(10);
 const COOL_DOWN_DEFAULT: Duration = Duration::from_secs(1);
 /// A day: longer windows are slips of the unit.
-const WINDOW_MAX: Duration = Duration::from_secs(86_400);
+pub(super) const WINDOW_MAX: Duration = Duration::from_secs(86_400);
+/// Runtimes that execute models, with the endings of their files.
+const RUNTIME_FILES: [(&str, &str); 3] = [(LITERT, "tflite"), (TORCHSCRIPT, "pt"), ("executorch", "pte")];
 /// Runtimes that execute models.
-const RUNTIMES: [&str; 1] = ["litert"];
+pub(super) const RUNTIMES: [&str; 3] = [RUNTIME_FILES[0].0, RUNTIME_FILES[1].0, RUNTIME_FILES[2].0];
+/// The runtime whose model files can be looked into.
+pub(super) const LITERT: &str = "litert";
+const TORCHSCRIPT: &str = "torchscript";
 
 /// Reads the text; `None` when it is no TOML.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Draft> {
@@ -80,19 +91,35 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Draft> {
     let mut keys = Keys::root(text, document.get_ref());
     let dataset = keys.table("dataset", findings).map(|keys| dataset(keys, findings));
     let (models, traces) = (keys.tables("model", findings), keys.tables("trace", findings));
-    if [&models, &traces].iter().all(|tables| tables.as_ref().is_some_and(Vec::is_empty)) {
-        findings.add(keys.place(), "there is nothing to compare; add a [[model]] or a [[trace]]");
+    let trains = keys.tables("train", findings);
+    if [&models, &traces, &trains].iter().all(|tables| tables.as_ref().is_some_and(Vec::is_empty)) {
+        findings.add(keys.place(), "there is nothing to compare; add a [[train]], a [[model]] or a [[trace]]");
     }
     let models: Vec<_> = models.into_iter().flatten().map(|keys| model(keys, findings)).collect();
     let traces: Vec<_> = traces.into_iter().flatten().map(|keys| trace(keys, findings)).collect();
-    let treatment_count = models.len() + traces.len();
     if !models.is_empty() && dataset.is_none() {
         findings.add(keys.place(), "models need a [dataset], which names the inputs that they are asked");
     }
-    let design = design(keys, findings);
-    check_names(&models, &traces, findings);
+    let trains: Vec<_> = trains.into_iter().flatten().map(|keys| training::entry(keys, findings)).collect();
+    let training = trained(&mut keys, trains.len(), dataset.is_some(), findings);
+    let train_count = trains.len();
+    let entries: Vec<_> = trains.into_iter().flatten().collect();
+    training::check_entries(&entries, findings);
+    // What cannot be understood may well be for devices.
+    let is_for_devices = !models.is_empty() || !traces.is_empty() || entries.len() < train_count;
+    let has_device_models = is_for_devices || entries.iter().any(|entry| !entry.techniques.is_empty());
+    let node_of_jobs = training.as_ref().filter(|_| !has_device_models).map(|training| training.node.clone());
+    let design = design(keys, node_of_jobs, findings);
+    check_names(&models, &traces, &entries, findings);
     if let Some(design) = &design {
-        let trial_count = treatment_count as u64 * design.nodes.len() as u64 * u64::from(design.replicate_count.value);
+        let on_devices =
+            models.len() + traces.len() + entries.iter().map(|entry| entry.techniques.len()).sum::<usize>();
+        let everything = models.len()
+            + traces.len()
+            + entries.iter().map(|entry| training::treatment_names(entry).len()).sum::<usize>();
+        let job_count = everything - on_devices;
+        let block = on_devices as u64 * design.nodes.len() as u64 + job_count as u64;
+        let trial_count = block * u64::from(design.replicate_count.value);
         if trial_count > TRIAL_COUNT_MAX {
             findings.add(
                 &design.replicate_count.place,
@@ -106,11 +133,35 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Draft> {
         dataset: dataset.flatten(),
         models: models.into_iter().flatten().collect(),
         traces: traces.into_iter().flatten().collect(),
+        training,
+        entries,
     };
     Some(Draft { design, files })
 }
 
-fn design(mut keys: Keys<'_>, findings: &mut Findings) -> Option<Design> {
+/// Reads `[training]`, which goes with `[[train]]`.
+fn trained(keys: &mut Keys<'_>, train_count: usize, has_dataset: bool, findings: &mut Findings) -> Option<Training> {
+    let start = keys.place().clone();
+    let place = keys.place_of("training");
+    let has_training = keys.has("training");
+    let training = keys.table("training", findings).and_then(|keys| training::training(keys, findings));
+    match (train_count, has_training) {
+        (0, true) => findings.add(&place, "trains nothing; add a [[train]], or leave it out"),
+        (0, false) => {}
+        (_, has_training) => {
+            if !has_training {
+                findings.add(&start, "[[train]] needs a [training], which names the node that trains");
+            }
+            if !has_dataset {
+                findings.add(&start, "[[train]] needs a [dataset], which names what is learnt");
+            }
+        }
+    }
+    training
+}
+
+/// Reads the rest of the file; `node_of_jobs` stands for the nodes when there is nothing but jobs.
+fn design(mut keys: Keys<'_>, node_of_jobs: Option<Located<NodeId>>, findings: &mut Findings) -> Option<Design> {
     let start = keys.place().clone();
     let default = |key: &str| Place { key: key.to_owned(), ..start.clone() };
     let name = keys.required_string("name", "runs are called after it", findings);
@@ -118,12 +169,16 @@ fn design(mut keys: Keys<'_>, findings: &mut Findings) -> Option<Design> {
     let seed = keys.integer("seed", 0..=u64::MAX, findings);
     let replicate_count = keys.count("replicates", 1..=REPLICATE_COUNT_MAX, findings);
     let attempts = keys.count("attempts_max", 1..=ATTEMPT_COUNT_MAX, findings);
-    let nodes = nodes(&mut keys, findings);
+    let nodes = match node_of_jobs {
+        Some(node) if !keys.has("nodes") => Some(vec![node]),
+        _ => nodes(&mut keys, findings),
+    };
     let channel = keys.string("channel", findings).and_then(|channel| parsed(channel, findings));
     let windows = match keys.table("windows", findings) {
         Some(keys) => windows(keys, findings),
         None => windows_default(&default("windows")),
     };
+    let carbon = carbon::parse(&mut keys, findings);
     keys.finish(findings);
     Some(Design {
         name: name?,
@@ -134,6 +189,7 @@ fn design(mut keys: Keys<'_>, findings: &mut Findings) -> Option<Design> {
         nodes: nodes?,
         channel,
         windows,
+        carbon,
     })
 }
 
@@ -170,7 +226,7 @@ fn nodes(keys: &mut Keys<'_>, findings: &mut Findings) -> Option<Vec<Located<Nod
     Some(nodes)
 }
 
-fn parsed<T: FromStr>(text: Located<String>, findings: &mut Findings) -> Option<Located<T>>
+pub(super) fn parsed<T: FromStr>(text: Located<String>, findings: &mut Findings) -> Option<Located<T>>
 where
     T::Err: fmt::Display,
 {
@@ -216,6 +272,8 @@ fn dataset(mut keys: Keys<'_>, findings: &mut Findings) -> Option<DatasetKeys> {
     let name = keys.required_string("name", format_args!("known: {known}"), findings);
     let path = keys.string("path", findings);
     let limit = keys.count("limit", 1..=u32::MAX, findings);
+    let train_limit = keys.count("train_limit", 1..=u32::MAX, findings);
+    let validation_limit = keys.count("validation_limit", 1..=u32::MAX, findings);
     let class_names = keys.strings("class_names", findings);
     keys.finish(findings);
     let name = name?;
@@ -224,7 +282,7 @@ fn dataset(mut keys: Keys<'_>, findings: &mut Findings) -> Option<DatasetKeys> {
         return None;
     };
     match &path {
-        None if kind.has_path() => {
+        None if kind.has_path() && kind.fetch_bytes().is_none() => {
             findings.add(
                 &Place { key: "dataset.path".to_owned(), ..place },
                 format_args!("is missing; '{kind}' is read from a folder or file of yours"),
@@ -243,15 +301,17 @@ fn dataset(mut keys: Keys<'_>, findings: &mut Findings) -> Option<DatasetKeys> {
         kind == Kind::File
     });
     let class_names = class_names.map(|names| names.value.into_iter().map(|name| name.value).collect());
-    Some(DatasetKeys { kind, path, limit, class_names, place: name.place })
+    Some(DatasetKeys { kind, path, limit, train_limit, validation_limit, class_names, place: name.place })
 }
 
 fn model(mut keys: Keys<'_>, findings: &mut Findings) -> Option<ModelKeys> {
     let place = keys.place().clone();
     let default = |key: &str| Place { key: format!("model.{key}"), ..place.clone() };
     let name = treatment_name(&mut keys, findings);
-    let file = keys.required_string("file", "it names the .tflite file", findings);
+    carbon::refuse_second(&mut keys, findings);
+    let file = keys.required_string("file", "it names the model: .tflite, .pt or .pte", findings);
     let runtime = keys.string("runtime", findings);
+    let engine = keys.string("engine", findings);
     let thread_count = keys.count("threads", 1..=THREAD_COUNT_MAX, findings);
     let input_scale = keys.number("input_scale", findings);
     let input_offset = keys.number("input_offset", findings);
@@ -261,15 +321,26 @@ fn model(mut keys: Keys<'_>, findings: &mut Findings) -> Option<ModelKeys> {
     {
         findings.add(&scale.place, "a scale of 0 makes all inputs alike");
     }
-    let runtime = runtime.unwrap_or_else(|| Located { value: RUNTIMES[0].to_owned(), place: default("runtime") });
+    let of_file = file.as_ref().and_then(|file| runtime_of(&file.value)).unwrap_or(LITERT);
+    let runtime = runtime.unwrap_or_else(|| Located { value: of_file.to_owned(), place: default("runtime") });
     if !RUNTIMES.contains(&runtime.value.as_str()) {
         let known = RUNTIMES.join(", ");
         findings.add(&runtime.place, format_args!("'{}' does not run models; known: {known}", runtime.value));
+    }
+    if let Some(engine) = &engine {
+        let known = ENGINES.join(", ");
+        if runtime.value != TORCHSCRIPT {
+            let message = format!("'{}' has no engines; leave it out ({TORCHSCRIPT} has: {known})", runtime.value);
+            findings.add(&engine.place, message);
+        } else if !ENGINES.contains(&engine.value.as_str()) {
+            findings.add(&engine.place, format_args!("'{}' is no quantised engine; known: {known}", engine.value));
+        }
     }
     Some(ModelKeys {
         name: name?,
         file: file?,
         runtime,
+        engine,
         thread_count: thread_count.unwrap_or_else(|| Located { value: 1, place: default("threads") }),
         input_scale,
         input_offset,
@@ -284,32 +355,62 @@ fn trace(mut keys: Keys<'_>, findings: &mut Findings) -> Option<TraceKeys> {
 }
 
 fn treatment_name(keys: &mut Keys<'_>, findings: &mut Findings) -> Option<Located<String>> {
+    name_of(keys, TREATMENT_NAME_CHARACTERS_MAX, findings)
+}
+
+/// Takes the name of a table.
+pub(super) fn name_of(keys: &mut Keys<'_>, characters_max: usize, findings: &mut Findings) -> Option<Located<String>> {
     let name = keys.required_string("name", "reports call the treatment by it", findings)?;
-    let length = name.value.chars().count();
-    let good = (1..=TREATMENT_NAME_CHARACTERS_MAX).contains(&length)
-        && name.value.trim() == name.value
-        && !name.value.chars().any(char::is_control);
-    if !good {
+    if !is_line(&name.value, characters_max) {
         findings.add(
             &name.place,
-            format_args!(
-                "must have 1 to {TREATMENT_NAME_CHARACTERS_MAX} characters, no space at its ends, all on one line"
-            ),
+            format_args!("must have 1 to {characters_max} characters, no space at its ends, all on one line"),
         );
     }
     Some(name)
 }
 
+/// Whether a text can stand in a table.
+pub(super) fn is_line(text: &str, characters_max: usize) -> bool {
+    (1..=characters_max).contains(&text.chars().count()) && text.trim() == text && !text.chars().any(char::is_control)
+}
+
+/// What executes a file of this name.
+fn runtime_of(file: &str) -> Option<&'static str> {
+    let (_, ending) = file.rsplit_once('.')?;
+    RUNTIME_FILES.iter().find(|(_, known)| *known == ending).map(|(runtime, _)| *runtime)
+}
+
 /// Two treatments of one name could not be told apart in a report.
-fn check_names(models: &[Option<ModelKeys>], traces: &[Option<TraceKeys>], findings: &mut Findings) {
-    let models = models.iter().flatten().map(|model| &model.name);
-    let traces = traces.iter().flatten().map(|trace| &trace.name);
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for Located { value: name, place } in models.chain(traces) {
-        if let Some(line) = seen.get(name.as_str()) {
+fn check_names(
+    models: &[Option<ModelKeys>],
+    traces: &[Option<TraceKeys>],
+    entries: &[Entry<ArchitectureKey>],
+    findings: &mut Findings,
+) {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut check = |name: String, place: &Place| {
+        if let Some(line) = seen.get(&name) {
             findings.add(place, format_args!("the name '{name}' is taken, see line {line}; give each its own"));
         } else {
             seen.insert(name, place.line);
+        }
+    };
+    for model in models.iter().flatten() {
+        check(model.name.value.clone(), &model.name.place);
+    }
+    for trace in traces.iter().flatten() {
+        check(trace.name.value.clone(), &trace.name.place);
+    }
+    for entry in entries {
+        let taken_by = entries.iter().find(|other| other.name.value == entry.name.value);
+        if taken_by.is_some_and(|other| other.name.place.line < entry.name.place.line) {
+            // One problem for all of its treatments.
+            check(format!("{}: train", entry.name.value), &entry.name.place);
+            continue;
+        }
+        for name in training::treatment_names(entry) {
+            check(name, &entry.name.place);
         }
     }
 }

@@ -85,6 +85,8 @@ impl Findings {
     /// What was found, if anything.
     pub(super) fn into_problems(mut self, origin: &str) -> Option<Problems> {
         self.0.sort();
+        // Several values of one line may share a problem.
+        self.0.dedup();
         (!self.0.is_empty()).then(|| Problems { origin: origin.to_owned(), problems: self.0 })
     }
 }

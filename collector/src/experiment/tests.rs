@@ -115,7 +115,8 @@ fn wrong_keys_are_named_with_their_line() {
     check(
         "[[model]]\n",
         "[[model]]\nthread = 2\n",
-        "e.toml:8: model.thread: is not a known key; known here: file, input_offset, input_scale, name, runtime, threads",
+        "e.toml:8: model.thread: is not a known key; known here: engine, file, input_offset, \
+         input_scale, name, runtime, threads",
     );
     check("name = \"digits\"\nnodes", "nodes", "e.toml:1: name: is missing; runs are called after it");
     check("name = \"a\"\n", "", "e.toml:7: model.name: is missing; reports call the treatment by it");
@@ -155,7 +156,7 @@ fn wrong_values_are_named_with_the_way_out() {
     check(
         "[[model]]",
         "[[model]]\nruntime = \"torch\"",
-        "e.toml:8: model.runtime: 'torch' does not run models; known: litert",
+        "e.toml:8: model.runtime: 'torch' does not run models; known: litert, torchscript, executorch",
     );
     check(
         "[[model]]",
@@ -279,6 +280,28 @@ fn a_wrong_model_is_refused() {
 }
 
 #[test]
+fn a_runtime_follows_from_the_file_and_an_engine_from_the_runtime() {
+    check(
+        "cnn-float32.tflite\"",
+        "cnn-float32.tflite\"\nengine = \"fbgemm\"",
+        "e.toml:10: model.engine: 'litert' has no engines; leave it out (torchscript has: fbgemm, qnnpack)",
+    );
+    check(
+        "cnn-float32.tflite\"",
+        "text.tflite\"\nruntime = \"torchscript\"\nengine = \"onednn\"",
+        "e.toml:11: model.engine: 'onednn' is no quantised engine; known: fbgemm, qnnpack",
+    );
+    let bench = Bench::new(&WHOLE.replace("cnn-float32.tflite\"", "m.pt\"\nengine = \"qnnpack\""));
+    fs::write(bench.folder.path().join("m.pt"), "looked into by its runtime").expect("writable");
+    let mut node = node("pi-4");
+    node.capabilities.as_mut().expect("set").runtimes.push(runtime("torchscript", "2.11.0"));
+    let submit = bench.read().expect("right").prepare(&[node]).expect("possible").submit;
+    let Some(v1::treatment::Workload::Inference(inference)) = &submit.treatments[0].workload else { panic!("a model") };
+    assert_eq!((inference.runtime.as_str(), inference.engine.as_str()), ("torchscript", "qnnpack"));
+    assert_eq!((submit.treatments[0].precision.as_str(), submit.treatments[0].mac_count), ("", None));
+}
+
+#[test]
 fn a_cut_model_is_refused_with_its_place() {
     let bench = Bench::new(&WHOLE.replace("cnn-float32", "cut"));
     let text = bench.read().map(|_| ()).expect_err("cut in the middle");
@@ -322,7 +345,7 @@ file = "cut.json"
 #[test]
 fn an_experiment_needs_something_to_compare() {
     let found = Bench::new("name = \"x\"\nnodes = [\"pi-4\"]\n").read().map(|_| ()).expect_err("empty");
-    assert_eq!(found, "e.toml:1: there is nothing to compare; add a [[model]] or a [[trace]]");
+    assert_eq!(found, "e.toml:1: there is nothing to compare; add a [[train]], a [[model]] or a [[trace]]");
     let found = Experiment::read(Path::new("/gone/e.toml")).map(|_| ()).expect_err("missing");
     assert_eq!(
         found.to_string(),

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use tinywatt_proto::v1::RunState;
 
-use super::comparable;
-use super::input::{RunReport, Workload};
-use super::row;
-use super::table::{Counts, Header, INCOMPLETE, InvalidAttempt, Recording, Report, Row};
+use super::input::{RunReport, TreatmentFacts, Workload};
+use super::table::{Counts, Header, INCOMPLETE, INFERENCE, InvalidAttempt, RECORDING, Recording, Report, Row};
 use super::utc::rfc3339;
 use super::words::{kind_banner, kind_note};
+use super::{comparable, relations, row, study, warnings};
 use crate::result::{InvalidReason, Kind, Measurement, TrialResult};
 
 /// A valid attempt with its measurement.
@@ -34,13 +33,32 @@ pub(super) fn build(run: &RunReport) -> Report {
     }
     // Kinds stand apart; inside one, the experiment's order stays. Rows without a kind come last.
     rows.sort_by_key(|row| (row.kind.is_none(), row.kind));
+    complete_from_training(&mut rows);
+    let invalid_attempts = invalid_attempts(run);
+    let relations = relations::relations(run, &rows);
+    let warnings = warnings::warnings(run, &rows, &relations, &invalid_attempts);
     Report {
         header: header(run),
         banners: banners(&rows),
+        study: study::study(&rows, relations),
+        warnings,
         notes: comparable::notes(&rows),
         rows,
         recordings,
-        invalid_attempts: invalid_attempts(run),
+        invalid_attempts,
+    }
+}
+
+/// Gives models whose files do not tell their parameters and work those of the network that was trained.
+fn complete_from_training(rows: &mut [Row]) {
+    let trained: Vec<Row> =
+        rows.iter().filter(|row| row.workload == "train" && row.family.is_some()).cloned().collect();
+    for row in rows.iter_mut() {
+        let of_family = |trained: &&Row| trained.family == row.family && trained.framework == row.framework;
+        if let Some(trained) = trained.iter().find(of_family) {
+            row.parameter_count = row.parameter_count.or(trained.parameter_count);
+            row.mac_count = row.mac_count.or(trained.mac_count);
+        }
     }
 }
 
@@ -48,7 +66,8 @@ pub(super) fn build(run: &RunReport) -> Report {
 fn cells(run: &RunReport) -> Vec<(&str, &str)> {
     let mut cells = Vec::new();
     for treatment in &run.treatments {
-        cells.extend(run.nodes.iter().map(|node| (treatment.name.as_str(), node.as_str())));
+        let nodes = if treatment.nodes.is_empty() { &run.nodes } else { &treatment.nodes };
+        cells.extend(nodes.iter().map(|node| (treatment.name.as_str(), node.as_str())));
     }
     let planned: BTreeSet<_> = cells.iter().copied().collect();
     let attempted: BTreeSet<_> =
@@ -59,7 +78,7 @@ fn cells(run: &RunReport) -> Vec<(&str, &str)> {
 
 /// The rows of one treatment on one node: one for each kind that a valid attempt has, or one without figures.
 fn cell(run: &RunReport, treatment: &str, node: &str, attempts: &[&TrialResult]) -> (Vec<Row>, Vec<Recording>) {
-    let workload = run.treatments.iter().find(|facts| facts.name == treatment).map(|facts| &facts.workload);
+    let facts = run.treatments.iter().find(|facts| facts.name == treatment);
     let counted: Vec<Counted<'_>> = attempts.iter().filter_map(|result| counted(result)).collect();
     let kinds: BTreeSet<Kind> = counted.iter().map(|counted| counted.measurement.kind).collect();
     let counts = |valid| Counts {
@@ -68,12 +87,12 @@ fn cell(run: &RunReport, treatment: &str, node: &str, attempts: &[&TrialResult])
         attempt_count: attempts.len(),
         attempt_count_invalid: attempts.iter().filter(|result| self::counted(result).is_none()).count(),
     };
-    let empty = empty_row(treatment, node, workload, counts(0));
+    let empty = empty_row(treatment, node, facts, counts(0));
     if kinds.is_empty() {
         let note = if attempts.is_empty() { "no trial has ended" } else { "no valid trial: see the invalid attempts" };
         return (vec![Row { notes: vec![note.to_owned()], ..empty }], Vec::new());
     }
-    let is_recording = matches!(workload, Some(Workload::Recording));
+    let is_recording = empty.workload == RECORDING;
     let (mut rows, mut recordings) = (Vec::new(), Vec::new());
     for kind in kinds {
         let mut replicates: Vec<Counted<'_>> =
@@ -86,7 +105,7 @@ fn cell(run: &RunReport, treatment: &str, node: &str, attempts: &[&TrialResult])
             counts: counts(replicates.len()),
             ..empty.clone()
         };
-        rows.push(row::filled(kind_only, &replicates, is_recording));
+        rows.push(row::filled(kind_only, &replicates, run.carbon.as_ref()));
         if is_recording {
             recordings.extend(row::recording(treatment, node, &replicates));
         }
@@ -100,21 +119,34 @@ fn counted(result: &TrialResult) -> Option<Counted<'_>> {
     measurement.energy_joules_per_inference.value.is_finite().then_some(Counted { result, measurement })
 }
 
-fn empty_row(treatment: &str, node: &str, workload: Option<&Workload>, counts: Counts) -> Row {
-    let model = match workload {
-        Some(Workload::Model { number_format, file_bytes, thread_count }) => {
-            Some((number_format, *file_bytes, *thread_count))
+fn empty_row(treatment: &str, node: &str, facts: Option<&TreatmentFacts>, counts: Counts) -> Row {
+    let (mut number_format, mut model_file_bytes, mut thread_count) = (None, None, None);
+    let workload = match facts.map(|facts| &facts.workload) {
+        Some(Workload::Model { number_format: format, file_bytes, thread_count: count, made_by }) => {
+            number_format = Some(format.clone()).filter(|_| made_by.is_none());
+            model_file_bytes = Some(*file_bytes).filter(|_| made_by.is_none());
+            thread_count = Some(*count);
+            INFERENCE
         }
-        Some(Workload::Recording) | None => None,
+        Some(Workload::Job { kind, .. }) => kind,
+        Some(Workload::Recording) => RECORDING,
+        None => INFERENCE,
     };
+    let stated = |text: fn(&TreatmentFacts) -> &String| facts.map(text).filter(|text| !text.is_empty()).cloned();
     Row {
         treatment: treatment.to_owned(),
         node: node.to_owned(),
+        workload,
+        family: stated(|facts| &facts.family),
+        framework: stated(|facts| &facts.framework),
+        technique: stated(|facts| &facts.technique),
         kind: None,
         kind_note: None,
-        number_format: model.map(|(number_format, ..)| number_format.clone()),
-        model_file_bytes: model.map(|(_, file_bytes, _)| file_bytes),
-        thread_count: model.map(|(.., thread_count)| thread_count),
+        number_format,
+        model_file_bytes,
+        parameter_count: facts.and_then(|facts| facts.parameter_count),
+        mac_count: facts.and_then(|facts| facts.mac_count),
+        thread_count,
         runtimes: Vec::new(),
         counts,
         quality: None,
@@ -122,6 +154,7 @@ fn empty_row(treatment: &str, node: &str, workload: Option<&Workload>, counts: C
         inferences_per_second: None,
         memory: None,
         energy: None,
+        job: None,
         notes: Vec::new(),
     }
 }
@@ -145,6 +178,7 @@ fn header(run: &RunReport) -> Header {
         started_unix_ns: run.started_unix_ns,
         ended_utc: run.ended_unix_ns.map(rfc3339),
         ended_unix_ns: run.ended_unix_ns,
+        carbon: run.carbon.clone(),
         replicate_count_planned: run.replicate_count,
         attempt_count: run.attempts.len(),
         attempt_count_valid: run.attempts.iter().filter_map(counted).count(),

@@ -12,9 +12,17 @@ const WINDOW_RATIO_MAX: f64 = 1.1;
 /// A reader looks the other rows up; a note names this many.
 const ROWS_NAMED_MAX: usize = 3;
 
-/// Compares rows with each other: kinds over all rows, everything else among the rows of one kind.
+/// Compares rows with each other: kinds over all rows, everything else among the rows of one kind. Nobody sets a job
+/// beside an inference, so the two are looked at apart.
 pub(super) fn notes(rows: &[Row]) -> Vec<String> {
-    let measured: Vec<(&Row, &Energy)> = rows.iter().filter_map(|row| Some((row, row.energy.as_ref()?))).collect();
+    let of = |is_job: bool| rows.iter().filter(move |row| row.is_job() == is_job);
+    let mut notes = among(of(false));
+    notes.extend(among(of(true)).into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
+    notes
+}
+
+fn among<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
+    let measured: Vec<(&Row, &Energy)> = rows.filter_map(|row| Some((row, row.energy.as_ref()?))).collect();
     let mut notes = Vec::new();
     notes.extend(difference("kinds of energy figures", &measured, |row, _| {
         row.kind.map_or_else(String::new, |kind| kind_word(kind).to_owned())
@@ -27,9 +35,17 @@ pub(super) fn notes(rows: &[Row]) -> Vec<String> {
         notes.extend(difference("sample rates", &alike, |_, energy| {
             energy.sample_rates_hz.iter().map(|rate| format!("{rate:.0} Hz")).collect::<Vec<_>>().join(" and ")
         }));
-        notes.extend(window_note(&alike));
+        // A job's window is as long as the job takes: that is a figure of it, and no setting.
+        notes.extend(window_note(&alike).filter(|_| alike.iter().all(|(row, _)| !row.is_job())));
         let executed: Vec<_> = alike.into_iter().filter(|(row, _)| !row.runtimes.is_empty()).collect();
-        notes.extend(difference("runtimes", &executed, |row, _| row.runtimes.join(" and ")));
+        // Another framework's models have another runtime: comparing those is what a study is for.
+        let mut frameworks: Vec<_> = executed.iter().map(|(row, _)| row.framework.clone()).collect();
+        frameworks.sort();
+        frameworks.dedup();
+        for framework in frameworks {
+            let of_framework: Vec<_> = executed.iter().copied().filter(|(row, _)| row.framework == framework).collect();
+            notes.extend(difference("runtimes", &of_framework, |row, _| row.runtimes.join(" and ")));
+        }
         notes.extend(difference("thread counts", &executed, |row, _| match row.thread_count {
             Some(1) => "1 thread".to_owned(),
             Some(count) => format!("{count} threads"),
@@ -70,7 +86,7 @@ fn place(row: &Row) -> String {
     format!("{} on {}", row.treatment, row.node)
 }
 
-fn named(rows: &[String]) -> String {
+pub(super) fn named(rows: &[String]) -> String {
     let named = rows.iter().take(ROWS_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
     match rows.len().saturating_sub(ROWS_NAMED_MAX) {
         0 => named,

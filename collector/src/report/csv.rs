@@ -1,8 +1,11 @@
-//! The report as one CSV table, a line for each row, in SI base units and full precision.
+//! The report as one CSV table, a line for each row, in SI base units and full precision. A job has a line for each of its
+//! phases and one for the whole.
 //!
 //! Without comment lines, which many readers take for data: what the other formats say in a banner stands in the
 //! columns `kind` and `kind_note` of every line.
 
+use super::job::PhaseFigures;
+use super::relations::{BreakEven, Relation};
 use super::table::{Energy, InvalidAttempt, JoulesOverReplicates, Report, Row};
 use super::words::kind_code;
 
@@ -13,8 +16,9 @@ type Field = (&'static str, String);
 pub(super) fn render(report: &Report) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let mut head_is_written = false;
-    for row in &report.rows {
-        let fields = fields(report, row);
+    for (row, phase) in report.rows.iter().flat_map(lines) {
+        let mut fields = fields(report, row);
+        fields.extend(study_fields(report, row, phase));
         if !head_is_written {
             writer.write_record(fields.iter().map(|(name, _)| name)).expect("memory takes every line");
             head_is_written = true;
@@ -23,6 +27,98 @@ pub(super) fn render(report: &Report) -> String {
     }
     let bytes = writer.into_inner().expect("memory takes every line");
     String::from_utf8(bytes).expect("made of text")
+}
+
+/// A row with its phases; a row that is no job has none.
+fn lines(row: &Row) -> Vec<(&Row, Option<&PhaseFigures>)> {
+    match &row.job {
+        Some(job) => job.phases.iter().map(|phase| (row, Some(phase))).collect(),
+        None => vec![(row, None)],
+    }
+}
+
+/// What a run that trains and optimises adds; empty for others.
+fn study_fields(report: &Report, row: &Row, phase: Option<&PhaseFigures>) -> Vec<Field> {
+    let carbon = report.header.carbon.as_ref();
+    let half_widths = row.quality.as_ref().and_then(|quality| quality.interval95_half_widths);
+    let mut fields = vec![
+        ("workload", row.workload.to_owned()),
+        ("family", words(row.family.as_deref().unwrap_or_default())),
+        ("framework", words(row.framework.as_deref().unwrap_or_default())),
+        ("technique", words(row.technique.as_deref().unwrap_or_default())),
+        ("parameter_count", cell(row.parameter_count)),
+        ("mac_count", cell(row.mac_count)),
+        ("checkpoint_file_bytes", cell(row.job.as_ref().and_then(|job| job.checkpoint_file_bytes))),
+        ("job_memory_bytes_peak", cell(row.job.as_ref().map(|job| job.memory_bytes_peak))),
+        ("accuracy_interval95_half_width", cell(half_widths.map(|scores| scores.accuracy))),
+        ("precision_macro_interval95_half_width", cell(half_widths.map(|scores| scores.precision_macro))),
+        ("recall_macro_interval95_half_width", cell(half_widths.map(|scores| scores.recall_macro))),
+        ("f1_macro_interval95_half_width", cell(half_widths.map(|scores| scores.f1_macro))),
+        ("phase", words(phase.map(|phase| phase.phase.as_str()).unwrap_or_default())),
+        ("phase_seconds_mean", cell(phase.map(|phase| phase.duration_seconds.mean))),
+        (
+            "phase_seconds_interval95_half_width",
+            cell(phase.and_then(|phase| phase.duration_seconds.interval95_half_width)),
+        ),
+        ("phase_refusals", words(&phase.map(|phase| phase.refusals.join("; ")).unwrap_or_default())),
+        ("phase_co2_grams", cell(phase.and_then(|phase| phase.co2_grams))),
+        ("grid_intensity_g_per_kwh", cell(carbon.map(|carbon| carbon.intensity_g_per_kwh))),
+        ("pue", cell(carbon.map(|carbon| carbon.pue))),
+        ("grid_intensity_source", words(carbon.map(|carbon| carbon.source.as_str()).unwrap_or_default())),
+    ];
+    fields.extend(joules(
+        phase.and_then(|phase| phase.energy_joules.as_ref()),
+        [
+            "phase_joules_mean",
+            "phase_joules_interval95_half_width",
+            "phase_joules_expanded_uncertainty",
+            "phase_joules_replicate_count",
+        ],
+    ));
+    fields.extend(joules(
+        phase.and_then(|phase| phase.energy_joules_above_idle.as_ref()),
+        [
+            "phase_joules_above_idle_mean",
+            "phase_joules_above_idle_interval95_half_width",
+            "phase_joules_above_idle_expanded_uncertainty",
+            "phase_joules_above_idle_replicate_count",
+        ],
+    ));
+    fields.extend(relation_fields(report, row));
+    fields.push(("warnings", words(&warnings(report))));
+    fields
+}
+
+fn relation_fields(report: &Report, row: &Row) -> Vec<Field> {
+    let study = report.study.as_ref();
+    let relation = study.and_then(|study| study.relation(row));
+    let comparison = study.and_then(|study| study.of_technique(row));
+    let product = row.energy.as_ref().and_then(|energy| energy.joule_seconds_per_inference);
+    let break_even = relation.and_then(|relation| relation.break_even).map(|break_even| match break_even {
+        BreakEven::Inferences(count) => count.to_string(),
+        BreakEven::Never => "never".to_owned(),
+    });
+    vec![
+        ("joule_seconds_per_inference", cell(product)),
+        ("float32_treatment", words(relation.and_then(|relation| relation.parent.as_deref()).unwrap_or_default())),
+        ("accuracy_points_to_float32", cell(relation.and_then(|relation| relation.accuracy_points_to_parent))),
+        ("is_suspect", cell(relation.map(Relation::is_suspect))),
+        ("energy_percent_to_float32", cell(comparison.and_then(|comparison| comparison.difference))),
+        (
+            "energy_percent_to_float32_interval95_half_width",
+            cell(comparison.and_then(|comparison| comparison.interval95_half_width)),
+        ),
+        ("p_welch", cell(comparison.and_then(|comparison| comparison.welch).map(|welch| welch.p))),
+        ("p_holm", cell(comparison.and_then(|comparison| comparison.p_holm))),
+        ("hedges_g", cell(comparison.and_then(|comparison| comparison.hedges_g))),
+        ("jobs_joules", cell(relation.and_then(|relation| relation.jobs_joules))),
+        ("break_even_inferences", break_even.unwrap_or_default()),
+        ("is_on_pareto_front", cell(relation.map(|relation| relation.is_on_pareto_front))),
+    ]
+}
+
+fn warnings(report: &Report) -> String {
+    report.warnings.iter().map(|warning| warning.message.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 fn fields(report: &Report, row: &Row) -> Vec<Field> {

@@ -12,7 +12,7 @@ const SECOND: u64 = 1_000_000_000;
 ///
 /// On `demo-a`: one attempt lost readings and was repeated; `float16` has no idle windows; the outputs of
 /// `dynamic-range` differ once; `full-integer` was never valid. On `demo-b`: one replicate so far, one attempt executing.
-pub(super) fn simulated() -> RunReport {
+pub(in crate::report) fn simulated() -> RunReport {
     let mut attempts = Vec::new();
     for replicate in 0..3 {
         let scatter = [0.0, 0.01, -0.006][index(replicate)];
@@ -47,6 +47,7 @@ pub(super) fn simulated() -> RunReport {
         state: RunState::Running,
         started_unix_ns: 1_770_127_509_250_000_000,
         ended_unix_ns: None,
+        carbon: None,
         replicate_count: 3,
         nodes: vec!["demo-a".to_owned(), "demo-b".to_owned()],
         treatments: vec![
@@ -83,11 +84,12 @@ pub(super) fn mixed() -> RunReport {
         state: RunState::Completed,
         started_unix_ns: 1_770_127_509_250_000_000,
         ended_unix_ns: Some(1_770_128_009_750_000_000),
+        carbon: None,
         replicate_count: 2,
         nodes: vec!["pi-4".to_owned(), "emulated".to_owned(), "gateway".to_owned()],
         treatments: vec![
             facts("resnet8-int8", "full-integer", 98_304),
-            TreatmentFacts { name: "nucleo-l4r5-ic".to_owned(), workload: Workload::Recording },
+            TreatmentFacts { name: "nucleo-l4r5-ic".to_owned(), ..TreatmentFacts::default() },
         ],
         attempts,
         attempt_count_running: 0,
@@ -105,6 +107,7 @@ pub(super) fn without_a_valid_trial() -> RunReport {
         state: RunState::Cancelled,
         started_unix_ns: 0,
         ended_unix_ns: Some(SECOND),
+        carbon: None,
         replicate_count: 1,
         nodes: vec!["pi-4".to_owned()],
         treatments: vec![facts("a|b \u{1b}[31m<b>", "full-integer", 0)],
@@ -149,7 +152,7 @@ fn published() -> Measurement {
 }
 
 /// A trial of a model: 10 s active between two idle windows, and a true energy 0.5 % below the measured one.
-pub(super) fn model(joules_per_inference: f64, latency_ns: u64, sample_rate_hz: u32) -> Measurement {
+pub(in crate::report) fn model(joules_per_inference: f64, latency_ns: u64, sample_rate_hz: u32) -> Measurement {
     let inference_count = 10 * SECOND / latency_ns;
     let joules = joules_per_inference * f64::from(u32::try_from(inference_count).unwrap());
     let mut active = window("active", 20 * SECOND, 10 * SECOND, joules / 10.0);
@@ -220,7 +223,13 @@ fn window(phase: &str, start_mono_ns: u64, length_ns: u64, power_watts_mean: f64
 }
 
 /// A valid first attempt at a trial.
-pub(super) fn trial(treatment: &str, node: &str, replicate: u32, place: u32, measurement: Measurement) -> TrialResult {
+pub(in crate::report) fn trial(
+    treatment: &str,
+    node: &str,
+    replicate: u32,
+    place: u32,
+    measurement: Measurement,
+) -> TrialResult {
     TrialResult {
         run: "digits-k3f9".to_owned(),
         trial: replicate * 5 + place,
@@ -249,8 +258,9 @@ fn reason(code: &str, message: &str) -> InvalidReason {
 }
 
 fn facts(name: &str, number_format: &str, file_bytes: u64) -> TreatmentFacts {
-    let workload = Workload::Model { number_format: number_format.to_owned(), file_bytes, thread_count: 1 };
-    TreatmentFacts { name: name.to_owned(), workload }
+    let number_format = number_format.to_owned();
+    let workload = Workload::Model { number_format, file_bytes, thread_count: 1, made_by: None };
+    TreatmentFacts { name: name.to_owned(), workload, ..TreatmentFacts::default() }
 }
 
 fn index(replicate: u32) -> usize {

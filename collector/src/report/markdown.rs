@@ -1,5 +1,6 @@
 //! The report in Markdown, with tables as GitHub understands them.
 
+use super::details::detail_tables;
 use super::table::Report;
 use super::tables::{header_facts, score, tables};
 use super::text::{Align, TextTable};
@@ -14,8 +15,26 @@ pub(super) fn render(report: &Report) -> String {
     for banner in &report.banners {
         text += &format!("\n> **{}**\n", escaped(banner));
     }
-    for table in tables(report) {
-        text += &format!("\n## {}\n\n{}", escaped(&table.title), drawn(&table));
+    if !report.warnings.is_empty() {
+        text += "\n## Warnings\n\n";
+        for warning in &report.warnings {
+            text += &format!("- {}\n", escaped(&warning.message));
+        }
+    }
+    if report.study.is_some() {
+        text += "\n## Answers\n";
+    }
+    for answer in report.study.iter().flat_map(|study| &study.answers) {
+        text += &format!("\n### {} {}\n\n", answer.question, escaped(answer.text));
+        for sentence in &answer.sentences {
+            text += &format!("- {}\n", escaped(sentence));
+        }
+    }
+    for table in tables(report).iter().chain(&detail_tables(report)) {
+        text += &format!("\n## {}\n\n{}", escaped(&table.title), drawn(table));
+        for note in &table.notes {
+            text += &format!("\n{}\n", escaped(note));
+        }
     }
     if !report.recordings.is_empty() {
         text += "\n## Scores of the recordings\n\n";

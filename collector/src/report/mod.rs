@@ -22,8 +22,9 @@
 //! scatter (quantisation, edges) are kept whole too, which errs on the safe side. A single replicate has no
 //! interval, and neither have replays of one recording: they repeat the same samples.
 //!
-//! **Quality** is that of the first valid replicate. A model computes the same outputs each time, so replicates whose
-//! outputs or confusion differ are flagged and not averaged. Scores follow scikit-learn's conventions
+//! **Quality** of a model from a file is that of the first valid replicate: it computes the same outputs each time, so
+//! replicates whose outputs or confusion differ are flagged and not averaged. A model that the run trained is another one
+//! in each replicate, so its scores have a mean and an interval. Scores follow scikit-learn's conventions
 //! ([`crate::statistics::scores`]).
 //!
 //! **Latency** percentiles are of all inferences together: the replicates' histograms are added up. Percentiles are
@@ -37,33 +38,53 @@
 //! **Comparing rows.** Where rows differ in kind, sensor, sample rate, window length, runtime or thread count, a note
 //! says so; the report does not forbid the comparison, it says why it is none.
 //!
+//! **A study** is a run with jobs. Its tables answer three questions: what training costs, how good the models are, which
+//! optimisation is best. Rows are compared by Welch's test over replicates, corrected by Holm over all tests of one
+//! question, and the answers are sentences that claim nothing beyond that: "no difference shown" is one of them. Energies
+//! of different kinds, nodes or sensors are never tested against each other, nor is a training's energy of one kind set
+//! against an inference's of another.
+//!
+//! **Warnings** name the faults that make such comparisons worthless ([`Warning`]), in every run.
+//!
 //! [`Kind`]: crate::result::Kind
 
 mod build;
 mod comparable;
 mod csv;
+mod details;
 mod input;
+mod job;
 mod json;
 mod latency;
 mod markdown;
+mod quality;
+mod relations;
 mod row;
 mod scale;
+mod study;
 pub mod table;
 mod tables;
 mod terminal;
 mod text;
 mod utc;
+mod warnings;
 mod words;
 
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod study_fixture;
+#[cfg(test)]
 mod tests;
 
-pub use input::{Run, RunReport, TreatmentFacts, Workload};
+pub use input::{Carbon, Run, RunReport, TreatmentFacts, Workload};
+pub use job::{JobFigures, PhaseFigures};
 pub use latency::Latency;
+pub use relations::{BreakEven, Relation};
+pub use study::{Answer, Comparison, Study};
 pub use table::Report;
 use tinywatt_proto::v1::ReportFormat;
+pub use warnings::Warning;
 
 /// Prints the report of a run; an unspecified format means the terminal.
 pub fn render(run: &RunReport, format: ReportFormat) -> String {

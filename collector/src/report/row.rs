@@ -1,22 +1,30 @@
 //! The figures of one row, from its replicates: all valid, all of one kind, in the order of their index.
 
 use super::build::Counted;
+use super::input::Carbon;
+use super::job;
 use super::latency::{self, Latency};
+use super::quality;
 use super::scale::Prefix;
-use super::table::{Energy, JoulesOverReplicates, Memory, Quality, RecordedWindow, Recording, Row};
+use super::table::{Energy, JoulesOverReplicates, Memory, RECORDING, RecordedWindow, Recording, Row};
 use crate::result::{InferenceResult, Uncertain, WindowResult};
-use crate::statistics::{mean, mean_interval95, scores};
+use crate::statistics::{mean, mean_interval95};
+
+/// Note of a row that rests on one replicate.
+pub(super) const ONE_REPLICATE: &str = "one replicate: no interval";
 
 /// Fills the figures of a row in.
-pub(super) fn filled(row: Row, replicates: &[Counted<'_>], is_recording: bool) -> Row {
+pub(super) fn filled(row: Row, replicates: &[Counted<'_>], carbon: Option<&Carbon>) -> Row {
+    let is_recording = row.workload == RECORDING;
     let inferences: Vec<&InferenceResult> =
         replicates.iter().filter_map(|counted| counted.measurement.inference.as_ref()).collect();
-    let quality = quality(&inferences);
-    let energy = energy(replicates, quality.as_ref().map(|quality| quality.scores.accuracy), is_recording);
+    let quality = quality::quality(&row, replicates);
+    let accuracy = quality.as_ref().map(|quality| quality.scores.accuracy).filter(|_| !row.is_job());
+    let energy = energy(replicates, accuracy, is_recording);
     let latency = latency::pooled(inferences.iter().map(|inference| inference.latency_histogram.as_str()));
     let mut notes = Vec::new();
     if replicates.len() == 1 && !is_recording {
-        notes.push("one replicate: no interval".to_owned());
+        notes.push(ONE_REPLICATE.to_owned());
     }
     if is_recording && replicates.iter().any(|replicate| !plays_alike(*replicate, replicates[0])) {
         notes.push("replays of one recording differ: suspect the replay, or a changed file".to_owned());
@@ -33,18 +41,56 @@ pub(super) fn filled(row: Row, replicates: &[Counted<'_>], is_recording: bool) -
     if let Some(energy) = &energy {
         notes.extend(energy_notes(energy));
     }
-    let inferences_per_second = if is_recording { None } else { inferences_per_second(replicates) };
+    let jobs = replicates.iter().filter_map(|counted| counted.measurement.job.as_ref());
+    let made = jobs.flat_map(|job| &job.artifacts).filter_map(|artifact| artifact.model.as_ref());
+    let executed = replicates.iter().filter_map(|counted| counted.measurement.model.as_ref());
+    let models: Vec<_> = executed.chain(made).collect();
+    let job = job::figures(replicates, carbon);
+    notes.extend(job.as_ref().into_iter().flat_map(|job| &job.notes).map(|note| format!("job: {note}")));
+    let inferences_per_second = if is_recording || job.is_some() { None } else { inferences_per_second(replicates) };
+    let energy = energy.map(|energy| Energy {
+        joule_seconds_per_inference: inferences_per_second.map(|rate| energy.per_inference.joules_mean / rate),
+        ..energy
+    });
     notes.extend(inferences_per_second.zip(latency).and_then(|(rate, latency)| slower_than_latency(rate, &latency)));
     Row {
         thread_count: inferences.first().map_or(row.thread_count, |inference| Some(inference.thread_count)),
         runtimes: distinct(
             inferences.iter().map(|inference| format!("{} {}", inference.runtime, inference.runtime_version)),
         ),
+        number_format: models
+            .iter()
+            .map(|model| model.precision.clone())
+            .find(|precision| !precision.is_empty())
+            .or(row.number_format.clone().filter(|format| !format.is_empty())),
+        model_file_bytes: models
+            .iter()
+            .map(|model| model.file_bytes)
+            .max()
+            .or(job.as_ref().and_then(|job| job.model_file_bytes))
+            .or(row.model_file_bytes.filter(|_| models.is_empty())),
+        parameter_count: models
+            .iter()
+            .filter_map(|model| model.parameter_count)
+            .max()
+            .or(job.as_ref().and_then(|job| job.parameter_count))
+            .or(row.parameter_count),
+        mac_count: models
+            .iter()
+            .filter_map(|model| model.mac_count)
+            .max()
+            .or(job.as_ref().and_then(|job| job.mac_count))
+            .or(row.mac_count),
+        framework: row.framework.clone().or_else(|| {
+            let told = replicates.iter().filter_map(|counted| counted.measurement.job.as_ref());
+            told.map(|job| job.framework.clone()).find(|framework| !framework.is_empty())
+        }),
         quality,
         latency,
         inferences_per_second,
         memory: memory(&inferences),
         energy,
+        job,
         notes,
         ..row
     }
@@ -67,19 +113,6 @@ fn energy_notes(energy: &Energy) -> Vec<String> {
         notes.push("no measurement uncertainty: the sensor states no error".to_owned());
     }
     notes
-}
-
-fn quality(inferences: &[&InferenceResult]) -> Option<Quality> {
-    let first = inferences.first()?;
-    let equal =
-        |other: &&&InferenceResult| other.outputs_sha256 == first.outputs_sha256 && other.confusion == first.confusion;
-    Some(Quality {
-        scores: scores(&first.confusion)?,
-        input_count: first.confusion.iter().flatten().sum(),
-        outputs_equal: (inferences.len() > 1).then(|| inferences.iter().filter(equal).count() == inferences.len()),
-        outputs_sha256: first.outputs_sha256.clone(),
-        confusion: first.confusion.clone(),
-    })
 }
 
 fn memory(inferences: &[&InferenceResult]) -> Option<Memory> {
@@ -107,6 +140,7 @@ fn energy(replicates: &[Counted<'_>], accuracy: Option<f64>, is_recording: bool)
         joules_per_correct_inference: accuracy
             .filter(|accuracy| *accuracy > 0.0)
             .map(|accuracy| per_inference.joules_mean / accuracy),
+        joule_seconds_per_inference: None,
         power_watts_mean: mean(&replicates.iter().filter_map(|counted| power_watts(counted)).collect::<Vec<_>>()),
         simulated_true_joules_per_inference: true_joules_per_inference(replicates),
         sensors: distinct(replicates.iter().map(|counted| counted.measurement.sensor.clone())),
@@ -127,7 +161,7 @@ fn energy(replicates: &[Counted<'_>], accuracy: Option<f64>, is_recording: bool)
 
 /// Averages replicates. Their expanded uncertainties are averaged too and not divided by √n: all replicates went
 /// through the same shunt and converter, so an error of these is the same in each of them.
-fn over_replicates(figures: &[Uncertain], is_recording: bool) -> Option<JoulesOverReplicates> {
+pub(super) fn over_replicates(figures: &[Uncertain], is_recording: bool) -> Option<JoulesOverReplicates> {
     let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
     let interval = mean_interval95(&values)?;
     let uncertainties: Option<Vec<f64>> =
@@ -225,7 +259,7 @@ fn window_seconds(window: &WindowResult) -> f64 {
 }
 
 /// The values in their order, each once.
-fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+pub(super) fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut distinct = Vec::new();
     for value in values {
         if !distinct.contains(&value) {

@@ -4,9 +4,13 @@
 
 use serde::Serialize;
 
+use super::input::Carbon;
+use super::job::JobFigures;
 use super::latency::Latency;
+use super::study::Study;
+use super::warnings::Warning;
 use crate::result::{InvalidReason, Kind};
-use crate::statistics::Scores;
+use crate::statistics::{ClassScores, Scores, mean_interval95};
 
 /// Everything that a report says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -15,6 +19,11 @@ pub struct Report {
     pub header: Header,
     /// What a reader must know before the first figure: that figures are simulated, or not from here.
     pub banners: Vec<String>,
+    /// What a reader must doubt before using a figure.
+    pub warnings: Vec<Warning>,
+    /// The three questions with their answers; absent for a run without jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub study: Option<Study>,
     /// One row for each treatment, node and kind.
     pub rows: Vec<Row>,
     /// The windows of replayed recordings.
@@ -26,7 +35,7 @@ pub struct Report {
 }
 
 /// Which run a report is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Header {
     /// Version of the collector that wrote the report.
     pub collector_version: &'static str,
@@ -50,6 +59,9 @@ pub struct Header {
     pub ended_utc: Option<String>,
     /// End, ns since the Unix epoch; absent while the run is running.
     pub ended_unix_ns: Option<u64>,
+    /// What turns joules into CO2; absent when the experiment states nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carbon: Option<Carbon>,
     /// Replicates of each treatment on each node, as planned.
     pub replicate_count_planned: u32,
     /// Attempts that have ended.
@@ -77,21 +89,38 @@ pub struct Row {
     pub treatment: String,
     /// Node.
     pub node: String,
+    /// "inference", "recording", or the kind of a job: "train", "optimise", "build".
+    pub workload: &'static str,
+    /// Model family: the training entry; absent for models from files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    /// Framework that trains or trained the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub framework: Option<String>,
+    /// Optimisation technique; absent for training jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub technique: Option<String>,
     /// Where the energy figures come from; absent when no trial is valid.
     pub kind: Option<Kind>,
     /// The kind in a sentence.
     pub kind_note: Option<&'static str>,
     /// Number format read from the model's tensors; absent for recordings.
     pub number_format: Option<String>,
-    /// Size of the deployable file; absent for recordings.
+    /// Size of the deployable file, the largest of the replicates where each has its own; absent for recordings.
     pub model_file_bytes: Option<u64>,
+    /// Parameters of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter_count: Option<u64>,
+    /// Multiply-accumulates of one inference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_count: Option<u64>,
     /// Threads the runtime had; absent for recordings.
     pub thread_count: Option<u32>,
     /// Runtime and version; empty for recordings.
     pub runtimes: Vec<String>,
     /// How many replicates and attempts there were.
     pub counts: Counts,
-    /// Scores of the first valid replicate; absent for recordings.
+    /// Scores: of an inference on the node, of a training job on its host; absent for recordings.
     pub quality: Option<Quality>,
     /// Latency over all valid replicates; absent for recordings.
     pub latency: Option<Latency>,
@@ -102,9 +131,30 @@ pub struct Row {
     pub memory: Option<Memory>,
     /// Energy; absent when no trial is valid.
     pub energy: Option<Energy>,
+    /// What a job took and gave; its whole energy stands in `energy` too, as that of one inference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobFigures>,
     /// What is remarkable about this row.
     pub notes: Vec<String>,
 }
+
+impl Row {
+    /// Whether the row is a job's.
+    pub(super) fn is_job(&self) -> bool {
+        !matches!(self.workload, INFERENCE | RECORDING)
+    }
+
+    /// Accuracies of the replicates.
+    pub(super) fn accuracy(&self) -> Option<f64> {
+        self.quality.as_ref().map(|quality| quality.scores.accuracy)
+    }
+}
+
+/// Word for a row of a model on a runtime.
+pub(super) const INFERENCE: &str = "inference";
+
+/// Word for a row of a recording.
+pub(super) const RECORDING: &str = "recording";
 
 /// Replicates and attempts of one treatment on one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -122,17 +172,38 @@ pub struct Counts {
 /// How well a model classifies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Quality {
-    /// Scores.
+    /// Scores: of a model from a file those of the first valid replicate, as all compute the same; of models that the run
+    /// trained the mean over the replicates, each of which has a model of its own.
     #[serde(flatten)]
     pub scores: Scores,
-    /// Inputs evaluated.
+    /// Half widths of the 95 % t intervals of these means; absent for a model from a file and for a single replicate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval95_half_widths: Option<Scores>,
+    /// Scores of the replicates, in their order; empty for a model from a file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_replicate: Vec<ReplicateScores>,
+    /// Inputs that each replicate evaluated.
     pub input_count: u64,
-    /// Whether all valid replicates gave the same outputs, bit for bit; absent for a single one.
+    /// Whether all valid replicates gave the same outputs, bit for bit; absent for a single one, and for models that the
+    /// run trained.
     pub outputs_equal: Option<bool>,
     /// SHA-256 over the output tensor's bytes of every input, in their order; of the first valid replicate.
     pub outputs_sha256: String,
-    /// Row = label, column = prediction, of the first valid replicate: `[label][prediction]`.
+    /// Row = label, column = prediction: `[label][prediction]`; of the first valid replicate, or of models that the run
+    /// trained the sum over the replicates.
     pub confusion: Vec<Vec<u64>>,
+    /// Scores of each class, in the order of the classes, from this matrix.
+    pub by_class: Vec<ClassScores>,
+}
+
+/// Scores of one replicate's model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ReplicateScores {
+    /// Replicate, from 0.
+    pub replicate: u32,
+    /// Its scores.
+    #[serde(flatten)]
+    pub scores: Scores,
 }
 
 /// Resident memory of the worker process.
@@ -153,6 +224,10 @@ pub struct Energy {
     pub per_inference_above_idle: Option<JoulesOverReplicates>,
     /// Energy of one inference divided by the accuracy; absent for recordings and for a model that is never right.
     pub joules_per_correct_inference: Option<f64>,
+    /// Energy of one inference times the time that it took in the active window (energy-delay product); absent for jobs
+    /// and recordings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joule_seconds_per_inference: Option<f64>,
     /// Mean power of the active windows.
     pub power_watts_mean: Option<f64>,
     /// What the emulated load really took for one inference; absent for real sensors.
@@ -171,6 +246,25 @@ pub struct Energy {
     pub sample_count: u64,
     /// Readings known to be lost, in all windows.
     pub lost_reading_count: u64,
+}
+
+/// A figure over replicates. Its unit stands in the name of the field that holds it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figure {
+    /// Mean of the replicates.
+    pub mean: f64,
+    /// Half width of the 95 % t interval of the mean; absent for one replicate.
+    pub interval95_half_width: Option<f64>,
+    /// The replicates, in their order.
+    pub by_replicate: Vec<f64>,
+}
+
+impl Figure {
+    /// Averages; `None` for no values.
+    pub(super) fn new(by_replicate: Vec<f64>) -> Option<Self> {
+        let interval = mean_interval95(&by_replicate)?;
+        Some(Self { mean: interval.mean, interval95_half_width: interval.half_width, by_replicate })
+    }
 }
 
 /// An energy over replicates, with two statements of doubt that have nothing to do with each other.

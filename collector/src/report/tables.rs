@@ -1,11 +1,15 @@
 //! The tables that people read: which columns they have, and in which unit. The same for terminal and Markdown.
 
+use std::collections::BTreeSet;
+
+use super::row::ONE_REPLICATE;
 use super::scale::Prefix;
+use super::study;
 use super::table::{Energy, InvalidAttempt, JoulesOverReplicates, Recording, Report, Row};
 use super::text::{ABSENT, Scale, Table, TextTable};
 use super::utc::{duration_text, utc_text};
 use super::words::kind_word;
-use crate::result::InvalidReason;
+use crate::result::{InvalidReason, Kind};
 
 /// Significant digits of the smallest figure of an energy, latency, power or size column.
 const FIGURE_DIGITS: i32 = 4;
@@ -42,6 +46,20 @@ pub(super) fn header_facts(report: &Report) -> Vec<(&'static str, String)> {
 
 /// All tables of a report that have a row.
 pub(super) fn tables(report: &Report) -> Vec<TextTable> {
+    let mut tables = match &report.study {
+        Some(study) => study::tables(report, study),
+        None => without_jobs(report),
+    };
+    tables.push(if report.study.is_some() { study::evidence(report) } else { evidence(report) });
+    tables.extend(report.recordings.iter().map(recording));
+    tables.push(invalid(report));
+    tables.push(remarks(report));
+    tables.retain(|table| !table.rows.is_empty());
+    tables
+}
+
+/// The tables of a run that trains nothing: treatments beside each other.
+fn without_jobs(report: &Report) -> Vec<TextTable> {
     let mut tables = vec![quality(report), speed(report)];
     // A table for each kind, so that no column holds two.
     let mut kinds: Vec<_> = report.rows.iter().filter_map(|row| row.kind).collect();
@@ -55,11 +73,6 @@ pub(super) fn tables(report: &Report) -> Vec<TextTable> {
             .collect();
         tables.push(energy(&format!("Energy per inference, {}", kind_word(kind)), &rows));
     }
-    tables.push(evidence(report));
-    tables.extend(report.recordings.iter().map(recording));
-    tables.push(invalid(report));
-    tables.push(remarks(report));
-    tables.retain(|table| !table.rows.is_empty());
     tables
 }
 
@@ -74,7 +87,7 @@ fn quality(report: &Report) -> TextTable {
     let mut table = Table::new("Quality and size");
     table.words("treatment", rows.iter().map(|row| row.treatment.clone()));
     table.words("node", rows.iter().map(|row| row.node.clone()));
-    table.words("kind", rows.iter().map(|row| kind_cell(row)));
+    kind_column(&mut table, &rows);
     table.words("number\nformat", rows.iter().map(|row| text_or_absent(row.number_format.as_deref())));
     table.figures(size.head("size", "B"), rows.iter().map(|row| size.cell(bytes(row.model_file_bytes))));
     let mut score = |head: &str, score: fn(&Row) -> Option<f64>| {
@@ -82,19 +95,21 @@ fn quality(report: &Report) -> TextTable {
         table.figures(head.to_owned(), rows.iter().map(cell));
     };
     score("accuracy", |row| Some(row.quality.as_ref()?.scores.accuracy));
-    score("macro\nprecision", |row| Some(row.quality.as_ref()?.scores.precision_macro));
+    score("macro\nprecis.", |row| Some(row.quality.as_ref()?.scores.precision_macro));
     score("macro\nrecall", |row| Some(row.quality.as_ref()?.scores.recall_macro));
     score("macro\nF1", |row| Some(row.quality.as_ref()?.scores.f1_macro));
-    table.figures(
-        "inputs".to_owned(),
-        rows.iter().map(|row| count(row.quality.as_ref().map(|quality| quality.input_count))),
-    );
     let outputs = |row: &&Row| match row.quality.as_ref().and_then(|quality| quality.outputs_equal) {
         Some(true) => "equal".to_owned(),
         Some(false) => "DIFFER".to_owned(),
         None => ABSENT.to_owned(),
     };
     table.words("outputs", rows.iter().map(outputs));
+    let inputs: BTreeSet<u64> =
+        rows.iter().filter_map(|row| row.quality.as_ref()).map(|quality| quality.input_count).collect();
+    if !inputs.is_empty() {
+        let inputs = inputs.iter().map(u64::to_string).collect::<Vec<_>>().join(" or ");
+        table.note(format!("Each model was evaluated on {inputs} inputs."));
+    }
     table.finish()
 }
 
@@ -107,8 +122,6 @@ fn speed(report: &Report) -> TextTable {
     table.words("node", rows.iter().map(|row| row.node.clone()));
     table.words("runtime", rows.iter().map(|row| text_or_absent(Some(&row.runtimes.join(", ")))));
     table.figures("threads".to_owned(), rows.iter().map(|row| count(row.thread_count.map(u64::from))));
-    let inferences = |row: &&Row| count(row.latency.map(|latency| latency.inference_count));
-    table.figures("inferences".to_owned(), rows.iter().map(inferences));
     // Without a prefix: a rate of inferences is read against counts and seconds.
     let rate = Scale::new(Prefix::NONE, rows.iter().filter_map(|row| row.inferences_per_second), FIGURE_DIGITS);
     let rates = rows.iter().map(|row| rate.cell(row.inferences_per_second));
@@ -133,7 +146,6 @@ fn energy(title: &str, rows: &[(&Row, &Energy)]) -> TextTable {
     let mut table = Table::new(title);
     table.words("treatment", rows.iter().map(|(row, _)| row.treatment.clone()));
     table.words("node", rows.iter().map(|(row, _)| row.node.clone()));
-    table.words("kind", rows.iter().map(|(row, _)| kind_cell(row)));
     let totals: Vec<_> = rows.iter().map(|(_, energy)| Some(&energy.per_inference)).collect();
     three_columns(&mut table, "total", joules, &totals);
     let above: Vec<_> = rows.iter().map(|(_, energy)| energy.per_inference_above_idle.as_ref()).collect();
@@ -172,7 +184,7 @@ fn evidence(report: &Report) -> TextTable {
         |cell: fn(&Energy) -> String| move |row: &Row| row.energy.as_ref().map_or_else(|| ABSENT.to_owned(), cell);
     table.words("treatment", rows.iter().map(|row| row.treatment.clone()));
     table.words("node", rows.iter().map(|row| row.node.clone()));
-    table.words("kind", rows.iter().map(kind_cell));
+    kind_column(&mut table, &rows.iter().collect::<Vec<_>>());
     table.words("sensor", rows.iter().map(energy(|energy| energy.sensors.join(", "))));
     let rates =
         |energy: &Energy| energy.sample_rates_hz.iter().map(|rate| format!("{rate:.0}")).collect::<Vec<_>>().join(", ");
@@ -237,13 +249,37 @@ fn alike(attempts: &[InvalidAttempt]) -> Vec<Vec<&InvalidAttempt>> {
 }
 
 fn remarks(report: &Report) -> TextTable {
-    let rows: Vec<_> = report.rows.iter().filter(|row| !row.notes.is_empty()).collect();
+    // Rows of one node and kind with the same remarks, together; each group where its first row stood.
+    // A study has said in a warning, and beside each figure, how many replicates there are.
+    let remarks = |row: &Row| -> Vec<String> {
+        let is_said = |note: &&String| report.study.is_some() && *note == ONE_REPLICATE;
+        row.notes.iter().filter(|note| !is_said(note)).cloned().collect()
+    };
+    let mut groups: Vec<Vec<&Row>> = Vec::new();
+    for row in report.rows.iter().filter(|row| !remarks(row).is_empty()) {
+        let is_alike = |group: &&mut Vec<&Row>| {
+            (&group[0].node, group[0].kind, remarks(group[0])) == (&row.node, row.kind, remarks(row))
+        };
+        match groups.iter_mut().find(is_alike) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
+        }
+    }
+    let treatments = |group: &Vec<&Row>| group.iter().map(|row| row.treatment.as_str()).collect::<Vec<_>>().join(", ");
     let mut table = Table::new("Remarks");
-    table.words("treatment", rows.iter().map(|row| row.treatment.clone()));
-    table.words("node", rows.iter().map(|row| row.node.clone()));
-    table.words("kind", rows.iter().map(|row| kind_cell(row)));
-    table.words("remark", rows.iter().map(|row| row.notes.join("; ")));
+    table.words("treatment", groups.iter().map(treatments));
+    table.words("node", groups.iter().map(|group| group[0].node.clone()));
+    table.words("kind", groups.iter().map(|group| kind_cell(group[0])));
+    table.words("remark", groups.iter().map(|group| remarks(group[0]).join("; ")));
     table.finish()
+}
+
+/// A column of kinds, where rows differ in it: otherwise a title or a banner has said it.
+pub(super) fn kind_column(table: &mut Table, rows: &[&Row]) {
+    let kinds: BTreeSet<Kind> = rows.iter().filter_map(|row| row.kind).collect();
+    if kinds.len() > 1 {
+        table.words("kind", rows.iter().map(|row| kind_cell(row)));
+    }
 }
 
 fn kind_cell(row: &Row) -> String {

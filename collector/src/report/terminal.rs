@@ -1,4 +1,4 @@
-//! The report for a terminal of 120 columns.
+//! The report for a terminal of 100 columns.
 
 use std::fmt::Write;
 
@@ -9,10 +9,16 @@ use super::tables::{header_facts, score, tables};
 use super::text::{Align, Column, TextTable};
 
 /// Columns of a terminal that every line fits in.
-const WIDTH: u16 = 120;
+const WIDTH: u16 = 100;
 
 /// What a column of words may be narrowed to.
-const WORD_WIDTH_MIN: u16 = 8;
+const WORD_WIDTH_MIN: u16 = 10;
+
+/// What the first column may be wider than another one before it gives way.
+const NAME_AHEAD: u16 = 8;
+
+/// Columns between two columns of a table.
+const GAP: u16 = 2;
 
 /// What to do about a run whose trials had no attempts left.
 const INCOMPLETE: &str = "This run is incomplete: some trials were invalid at every attempt. Mend what \
@@ -28,8 +34,20 @@ pub(super) fn render(report: &Report) -> String {
     for banner in &report.banners {
         text += &format!("\n{}\n", wrapped(&format!("!! {banner}"), "   "));
     }
+    for warning in &report.warnings {
+        text += &format!("\n{}\n", wrapped(&format!("! Warning: {}", plain(&warning.message)), "  "));
+    }
+    for answer in report.study.iter().flat_map(|study| &study.answers) {
+        text += &format!("\n{} {}\n", answer.question, answer.text);
+        for sentence in &answer.sentences {
+            text += &format!("{}\n", wrapped(&format!("* {}", plain(sentence)), "  "));
+        }
+    }
     for table in tables(report) {
         text += &format!("\n{}\n{}\n", plain(&table.title), drawn(&table));
+        for note in &table.notes {
+            text += &format!("{}\n", wrapped(&plain(note), ""));
+        }
     }
     if !report.recordings.is_empty() {
         text += "\nScores of the recordings\n";
@@ -53,7 +71,7 @@ pub(super) fn render(report: &Report) -> String {
 
 fn drawn(table: &TextTable) -> String {
     let mut drawing = Table::new();
-    drawing.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    drawing.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH + GAP);
     // Figures under the end of their head, words under its beginning; heads stand on the line above the figures.
     let lines = table.columns.iter().map(|column| column.head.lines().count()).max().unwrap_or(1);
     drawing.set_header(table.columns.iter().map(|column| {
@@ -64,17 +82,34 @@ fn drawn(table: &TextTable) -> String {
         let cells = row.iter().zip(&table.columns);
         drawing.add_row(cells.map(|(cell, column)| Cell::new(plain(cell)).set_alignment(alignment(column))));
     }
-    for (drawn, column) in drawing.column_iter_mut().zip(&table.columns) {
-        drawn.set_padding((0, 2));
-        drawn.set_constraint(match column.align {
-            Align::Left => ColumnConstraint::LowerBoundary(Width::Fixed(WORD_WIDTH_MIN)),
-            Align::Right => ColumnConstraint::ContentWidth,
-        });
+    for (drawn, width) in drawing.column_iter_mut().zip(widths(table)) {
+        drawn.set_padding((0, GAP));
+        drawn.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
     }
     let text: Vec<_> = drawing.lines().map(|line| line.trim_end().to_owned()).collect();
     let width = text.iter().map(|line| line.chars().count()).max().unwrap_or(0);
     let (head, body) = text.split_at(lines.min(text.len()));
     format!("{}\n{}\n{}", head.join("\n"), "─".repeat(width), body.join("\n"))
+}
+
+/// Width of each column, its gap included: as wide as its content, but that the widest words give way until all fit.
+fn widths(table: &TextTable) -> Vec<u16> {
+    let content = |index: usize| {
+        let cells = table.rows.iter().flat_map(|row| row[index].lines());
+        let lines = cells.chain(table.columns[index].head.lines());
+        u16::try_from(lines.map(|line| line.chars().count()).max().unwrap_or(0)).unwrap_or(WIDTH).min(WIDTH) + GAP
+    };
+    let mut widths: Vec<u16> = (0..table.columns.len()).map(content).collect();
+    while widths.iter().map(|width| u32::from(*width)).sum::<u32>() > u32::from(WIDTH + GAP) {
+        let words = (0..widths.len()).filter(|index| table.columns[*index].align == Align::Left);
+        // The first one names the row, and gives way after the others.
+        let ease = |index: &usize| if *index == 0 { widths[0].saturating_sub(NAME_AHEAD) } else { widths[*index] };
+        let Some(widest) = words.max_by_key(ease).filter(|index| widths[*index] > WORD_WIDTH_MIN) else {
+            break;
+        };
+        widths[widest] -= 1;
+    }
+    widths
 }
 
 fn alignment(column: &Column) -> CellAlignment {

@@ -14,6 +14,8 @@ pub(super) struct TextTable {
     pub(super) columns: Vec<Column>,
     /// One cell for each column.
     pub(super) rows: Vec<Vec<String>>,
+    /// What a reader must know of the cells, a sentence or two each.
+    pub(super) notes: Vec<String>,
 }
 
 /// Head of a column; a line break in it is where a narrow table may break it.
@@ -45,7 +47,10 @@ impl Scale {
 
     /// Head of the column, with its unit.
     pub(super) fn head(&self, name: &str, unit: &str) -> String {
-        format!("{name}\n({}{unit})", self.prefix.symbol)
+        match format!("{}{unit}", self.prefix.symbol) {
+            unit if unit.is_empty() => name.to_owned(),
+            unit => format!("{name}\n({unit})"),
+        }
     }
 
     /// Cell of the column.
@@ -63,11 +68,12 @@ pub(super) struct Table {
     columns: Vec<Column>,
     // [column][row]
     cells: Vec<Vec<String>>,
+    notes: Vec<String>,
 }
 
 impl Table {
     pub(super) fn new(title: &str) -> Self {
-        Self { title: title.to_owned(), columns: Vec::new(), cells: Vec::new() }
+        Self { title: title.to_owned(), columns: Vec::new(), cells: Vec::new(), notes: Vec::new() }
     }
 
     /// Adds a column of words.
@@ -80,6 +86,11 @@ impl Table {
         self.push(head, Align::Right, cells);
     }
 
+    /// Adds a note that stands under the table.
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
     fn push(&mut self, head: String, align: Align, cells: impl Iterator<Item = String>) {
         self.columns.push(Column { head, align });
         self.cells.push(cells.collect());
@@ -89,6 +100,11 @@ impl Table {
     pub(super) fn finish(self) -> TextTable {
         let row_count = self.cells.first().map_or(0, Vec::len);
         let row = |index: usize| self.cells.iter().map(|column| column[index].clone()).collect();
-        TextTable { rows: (0..row_count).map(row).collect(), title: self.title, columns: self.columns }
+        TextTable {
+            rows: (0..row_count).map(row).collect(),
+            title: self.title,
+            columns: self.columns,
+            notes: self.notes,
+        }
     }
 }

@@ -50,11 +50,15 @@ pub(super) fn kind_banner(kind: Kind, count: usize, row_count: usize) -> String 
 }
 
 /// Column and its meaning, one sentence each, in the order of the tables.
-pub(super) const DEFINITIONS: [(&str, &str); 23] = [
+pub(super) const DEFINITIONS: [(&str, &str); 33] = [
     ("kind", "where energy figures come from; kinds never share a cell or a mean."),
     ("number format", "what the model's tensors hold, read from the file and not from its name."),
     ("size", "the deployable model file; 1 kB = 1000 bytes, 1 MB = 1,000,000 bytes."),
-    ("accuracy", "part of the inputs classified correctly, in the first valid replicate."),
+    (
+        "accuracy",
+        "part of the inputs classified correctly: of a model from a file in the first valid replicate, of models that the run \
+         trained the mean over the replicates, each of which trained its own.",
+    ),
     (
         "macro precision, recall, F1",
         "unweighted means over the classes that occur as label or prediction, a ratio of nothing counting as 0 \
@@ -96,6 +100,36 @@ pub(super) const DEFINITIONS: [(&str, &str); 23] = [
     ),
     ("energy per correct", "energy per inference divided by the accuracy."),
     ("mean power", "mean over the active windows, idle power included."),
+    (
+        "phase",
+        "part of a job as the job itself tells it; \"whole job\" is all between the idle windows, starting and saving \
+         included. A phase that is too short for its sensor is refused.",
+    ),
+    ("CO2", "energy times the run's one carbon intensity times PUE; stored are joules, so CO2 orders as energy does."),
+    ("checkpoint", "what a framework saves to go on training, optimiser state included; never the deployable file."),
+    (
+        "points to float32",
+        "accuracy less that of the float32 model of the same family, framework, node and replicate, times 100. A quantised \
+         model more than 3 below is suspect: right calibration keeps within about one.",
+    ),
+    (
+        "energy to float32",
+        "difference of the mean energies per inference in per cent of the float32 model's mean, with the 95 % interval of \
+         the difference after Welch and Satterthwaite; the doubt about the divisor is left out.",
+    ),
+    (
+        "p (Holm)",
+        "two-sided p of Welch's t-test after Holm's step-down over all tests of the same question; the intervals beside it \
+         are not corrected.",
+    ),
+    ("g", "Hedges' g: difference in pooled standard deviations of the replicates, freed of its small-sample bias."),
+    ("energy × delay", "energy per inference times the time of one inference in the active window."),
+    (
+        "break-even",
+        "energy of all jobs behind a model, its training included, divided by what one inference saves against float32; \
+         only when both energies are of one kind.",
+    ),
+    ("Pareto", "no other model on the node is at least as accurate for less mean energy; what is suspect is left out."),
     ("sensor, rate", "what measured, and its nominal sample rate."),
     ("window", "length of the active windows, shortest to longest."),
     ("inferences, samples", "inferences completed and samples taken in the active windows of all valid replicates."),

@@ -60,7 +60,7 @@ pub enum Command {
 pub enum RunEnd {
     /// Every trial has a valid attempt.
     Completed,
-    /// Some trial has used up its attempts.
+    /// Some trial has used up its attempts, or was skipped for want of one that has.
     Incomplete,
     /// Somebody asked for it.
     Cancelled,
@@ -75,4 +75,6 @@ pub struct Counts {
     pub valid_count: u32,
     /// Attempts that do not count.
     pub invalid_attempt_count: u32,
+    /// Trials that are never executed, because one that they need stayed invalid.
+    pub skipped_count: u32,
 }

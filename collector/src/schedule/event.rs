@@ -86,8 +86,10 @@ pub struct TrialPlan {
     pub block: u32,
     /// Its treatment, for people.
     pub treatment: String,
-    /// How long an attempt takes.
-    pub estimate: Duration,
+    /// Time an attempt gets.
+    pub limit: Duration,
+    /// Positions of the trials that must be valid before it is executed.
+    pub needs: Vec<u32>,
     /// Attempts begun before a restart.
     pub attempt_count: u32,
     /// Whether one of them was valid.

@@ -1,6 +1,6 @@
 //! The trial list of a run: blocks of everything, in seeded random order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -13,20 +13,26 @@ use super::workload;
 
 /// Lays out the trials of a run. The same arguments give the same list, on every machine and with every version.
 ///
-/// One block per replicate; a block holds every treatment once for every node. Trials are numbered block by block,
-/// in a block node by node, and for a node in random order; nodes execute side by side. The order on one node depends
-/// on the seed, the block and the node's name alone: adding a node or a replicate leaves all others as they were.
+/// One block per replicate; a block holds every treatment once for every node that executes it. Trials are numbered
+/// block by block, in a block node by node, and for a node in random order; nodes execute side by side. The order on
+/// one node depends on the seed, the block, the node's name and its treatments alone: adding a node or a replicate
+/// leaves all others as they were.
+///
+/// A trial that needs what another makes may well stand before it in the list: the state machine holds it back.
 pub fn plan(design: &v1::Design, treatments: &[v1::Treatment]) -> Vec<v1::PlannedTrial> {
-    let mut trials = Vec::new();
+    let nodes = nodes(design, treatments);
+    let mut trials: Vec<v1::PlannedTrial> = Vec::new();
     for block in 0..design.replicate_count {
-        for node in &design.nodes {
-            let mut order: Vec<&v1::Treatment> = treatments.iter().collect();
+        let first = trials.len();
+        for node in &nodes {
+            let executes = |treatment: &&v1::Treatment| nodes_of(design, treatment).iter().any(|own| own == node);
+            let mut order: Vec<&v1::Treatment> = treatments.iter().filter(executes).collect();
             shuffle(&mut order, &mut generator(design.seed, block, node));
             for treatment in order {
                 trials.push(v1::PlannedTrial {
                     trial: u32::try_from(trials.len()).expect("the submission's check bounds the number of trials"),
                     block,
-                    node: node.clone(),
+                    node: (*node).to_owned(),
                     treatment: treatment.name.clone(),
                     replicate: block,
                     duration_ns: nanoseconds(workload::estimate(treatment.workload.as_ref())),
@@ -34,18 +40,82 @@ pub fn plan(design: &v1::Design, treatments: &[v1::Treatment]) -> Vec<v1::Planne
                 });
             }
         }
+        connect(&mut trials[first..], treatments);
     }
     trials
 }
 
-/// Time the run takes when no trial is repeated and every node is free: that of its busiest node.
-pub fn run_duration(trials: &[v1::PlannedTrial]) -> Duration {
-    let mut by_node: BTreeMap<&str, u64> = BTreeMap::new();
-    for trial in trials {
-        let node_ns = by_node.entry(&trial.node).or_default();
-        *node_ns = node_ns.saturating_add(trial.duration_ns);
+/// The nodes that execute a treatment: its own, or those of the design.
+fn nodes_of<'a>(design: &'a v1::Design, treatment: &'a v1::Treatment) -> &'a [String] {
+    if treatment.nodes.is_empty() { &design.nodes } else { &treatment.nodes }
+}
+
+/// The nodes of a run: those of the design, then others that treatments name, in the order of their first appearance.
+fn nodes<'a>(design: &'a v1::Design, treatments: &'a [v1::Treatment]) -> Vec<&'a str> {
+    let mut seen = BTreeSet::new();
+    let all = design.nodes.iter().chain(treatments.iter().flat_map(|treatment| &treatment.nodes));
+    all.map(String::as_str).filter(|node| seen.insert(*node)).collect()
+}
+
+/// Notes what each trial of a block needs: the trials of the treatments that make what it executes or reads.
+fn connect(block: &mut [v1::PlannedTrial], treatments: &[v1::Treatment]) {
+    let needs: BTreeMap<&str, Vec<&str>> = treatments
+        .iter()
+        .map(|treatment| (treatment.name.as_str(), workload::needs(treatment.workload.as_ref())))
+        .filter(|(_, needs)| !needs.is_empty())
+        .map(|(name, needs)| (name, needs.into_iter().map(|produced| produced.treatment.as_str()).collect()))
+        .collect();
+    if needs.is_empty() {
+        return;
     }
-    Duration::from_nanos(by_node.into_values().max().unwrap_or(0))
+    let mut makers: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for trial in block.iter() {
+        makers.entry(trial.treatment.clone()).or_default().push(trial.trial);
+    }
+    for trial in block {
+        let Some(needed) = needs.get(trial.treatment.as_str()) else { continue };
+        let own: BTreeSet<u32> = needed.iter().filter_map(|name| makers.get(*name)).flatten().copied().collect();
+        trial.needs = own.into_iter().collect();
+    }
+}
+
+/// Longest time that the run takes when no trial is repeated, every node is free and no trial takes longer than
+/// planned: each node executes one trial after another in the order of the state machine, and waits for what its
+/// trials need. For jobs the plan knows nothing but their time limit.
+pub fn run_duration(trials: &[v1::PlannedTrial]) -> Duration {
+    let index = |trial: u32| usize::try_from(trial).expect("32 bits fit");
+    let mut missing: Vec<usize> = trials.iter().map(|trial| trial.needs.len()).collect();
+    let mut waiting: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let mut ready: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+    for trial in trials {
+        trial.needs.iter().for_each(|needed| waiting.entry(*needed).or_default().push(trial.trial));
+        let ready = ready.entry(&trial.node).or_default();
+        if trial.needs.is_empty() {
+            ready.insert(trial.trial);
+        }
+    }
+    // Ends of what executes, the earliest first; one entry a node at most.
+    let mut executing: BTreeSet<(u64, u32)> = BTreeSet::new();
+    let mut busy: BTreeSet<&str> = BTreeSet::new();
+    let mut now_ns = 0;
+    loop {
+        for (node, ready) in ready.iter_mut().filter(|(node, _)| !busy.contains(*node)).collect::<Vec<_>>() {
+            if let Some(trial) = ready.pop_first() {
+                executing.insert((trials[index(trial)].duration_ns.saturating_add(now_ns), trial));
+                busy.insert(node);
+            }
+        }
+        // Whatever is left needs itself, which the submission's check refuses.
+        let Some((end_ns, ended)) = executing.pop_first() else { return Duration::from_nanos(now_ns) };
+        now_ns = end_ns;
+        busy.remove(trials[index(ended)].node.as_str());
+        for waiting in waiting.remove(&ended).unwrap_or_default() {
+            missing[index(waiting)] -= 1;
+            if missing[index(waiting)] == 0 {
+                ready.entry(&trials[index(waiting)].node).or_default().insert(waiting);
+            }
+        }
+    }
 }
 
 /// ChaCha with 8 rounds, keyed with SHA-256("tinywatt order 1" ‖ seed ‖ block ‖ node), integers little-endian.
@@ -80,8 +150,6 @@ fn below(bound: usize, random: &mut impl Rng) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
     use tinywatt_proto::v1::treatment::Workload;
 
@@ -136,6 +204,86 @@ mod tests {
         assert_eq!(trials[0].duration_ns, 21_000_000_000);
         assert_eq!(run_duration(&trials), Duration::from_secs(6 * 21));
         assert_eq!(run_duration(&[]), Duration::ZERO);
+    }
+
+    fn job(name: &str, node: &str, parent: Option<&str>, limit_s: u64) -> v1::Treatment {
+        let produced = |parent: &str| v1::JobInput {
+            name: "parent".to_owned(),
+            source: Some(v1::job_input::Source::Produced(v1::Produced {
+                treatment: parent.to_owned(),
+                role: "checkpoint".to_owned(),
+            })),
+        };
+        let job = v1::JobWorkload {
+            inputs: parent.map(produced).into_iter().collect(),
+            time_limit_ns: limit_s * 1_000_000_000,
+            ..Default::default()
+        };
+        v1::Treatment {
+            name: name.to_owned(),
+            nodes: vec![node.to_owned()],
+            workload: Some(Workload::Job(job)),
+            ..Default::default()
+        }
+    }
+
+    fn inference_of(name: &str, maker: &str) -> v1::Treatment {
+        let mut treatment = treatments(&[name]).remove(0);
+        let Some(Workload::Inference(inference)) = &mut treatment.workload else { unreachable!() };
+        inference.model_from = Some(v1::Produced { treatment: maker.to_owned(), role: "model".to_owned() });
+        treatment
+    }
+
+    /// Train and optimise on a host, infer on two devices.
+    fn study() -> Vec<v1::Treatment> {
+        vec![
+            inference_of("infer-float32", "train"),
+            job("optimise", "host", Some("train"), 100),
+            inference_of("infer-int8", "optimise"),
+            job("train", "host", None, 1_000),
+        ]
+    }
+
+    #[test]
+    fn a_trial_needs_what_makes_its_model_in_the_same_replicate() {
+        let trials = plan(&design(&["p", "q"], 3, 5), &study());
+        assert_eq!(trials.len(), 3 * (2 * 2 + 2));
+        for trial in &trials {
+            let needed: Vec<_> = trial.needs.iter().map(|needed| &trials[usize::try_from(*needed).unwrap()]).collect();
+            let names: Vec<&str> = needed.iter().map(|needed| needed.treatment.as_str()).collect();
+            let expected: &[&str] = match trial.treatment.as_str() {
+                "infer-float32" | "optimise" => &["train"],
+                "infer-int8" => &["optimise"],
+                _ => &[],
+            };
+            assert_eq!(names, expected, "of {}", trial.treatment);
+            assert!(needed.iter().all(|needed| needed.replicate == trial.replicate));
+            assert_eq!(trial.node == "host", ["train", "optimise"].contains(&trial.treatment.as_str()));
+        }
+    }
+
+    #[test]
+    fn the_duration_counts_the_time_that_trials_wait_for_others() {
+        let trials = plan(&design(&["p"], 1, 5), &study());
+        // 1,000 s to train, then 100 s to optimise beside the 21 s of the float model, then 21 s of the other.
+        assert_eq!(run_duration(&trials), Duration::from_secs(1_000 + 100 + 21));
+        let mut knot = trials;
+        let train = knot.iter().position(|trial| trial.treatment == "train").expect("it is there");
+        knot[train].needs = vec![knot[train].trial];
+        assert_eq!(run_duration(&knot), Duration::ZERO, "what needs itself never begins");
+    }
+
+    #[test]
+    fn jobs_leave_the_order_of_nodes_without_jobs_as_it_was() {
+        let names = ["a", "b", "c", "d"];
+        let mut with_jobs = treatments(&names);
+        with_jobs.push(job("train", "host", None, 10));
+        for treatment in &mut with_jobs[..4] {
+            treatment.nodes = vec!["p".to_owned(), "q".to_owned()];
+        }
+        let trials = plan(&design(&["p", "q"], 2, 7), &with_jobs);
+        let devices: Vec<_> = trials.into_iter().filter(|trial| trial.node != "host").collect();
+        assert_eq!(order(&devices), "p0c p0a p0b p0d q0c q0b q0d q0a p1d p1b p1a p1c q1a q1b q1c q1d");
     }
 
     proptest! {

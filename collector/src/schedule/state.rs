@@ -1,18 +1,25 @@
 //! Decides what is executed next. Pure: no I/O, and no clock but the instant that comes with each event.
 //!
-//! A node executes one attempt at a time, and gets the next one when the last has been judged. Runs are served in the
-//! order of their submission. Within a run a node goes through the blocks in order, and repeats come at the end of
-//! their block: still under the block's conditions, but away from whatever disturbed the first attempt.
+//! A node executes one attempt at a time, jobs included, and gets the next one when the last has been judged: a joule
+//! cannot be split between two loads on one rail. Runs are served in the order of their submission. Within a run a node
+//! goes through the blocks in order, and repeats come at the end of their block: still under the block's conditions,
+//! but away from whatever disturbed the first attempt.
+//!
+//! A trial that needs what others make is held back until each of them has a valid attempt, and holds up nothing: its
+//! node takes the next trial that can be executed, of the same block, a later one, or another run. When one that it
+//! needs has used up its attempts, it is skipped, and so is everything that needs it in turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tinywatt_proto::ids::{AttemptId, BootId, NodeId, RunId};
 use tinywatt_proto::time::MonoNs;
 
-use super::workload::time_limit;
 use super::{Command, Config, Counts, Event, OpenAttempt, RunEnd, RunPlan, TrialPlan};
 use crate::result::InvalidReason;
+
+/// Trials that one announcement names; of more it gives the number.
+const SKIPPED_NAMED_MAX: usize = 8;
 
 /// Everything the schedule knows.
 #[derive(Debug, Clone)]
@@ -57,6 +64,8 @@ enum Status {
     Open,
     Valid,
     Exhausted,
+    /// Never executed: what it needs can never be valid.
+    Skipped,
 }
 
 #[derive(Debug, Clone)]
@@ -143,6 +152,7 @@ impl State {
                 self.invalidate(&attempt, "collector_restarted", message, commands);
             }
         }
+        self.skip(&run, commands);
         self.end_if_done(&run, commands);
     }
 
@@ -176,7 +186,7 @@ impl State {
     }
 
     fn open_ended_progress(&mut self, at: MonoNs, node: &NodeId, attempt: &AttemptId) {
-        let Some(limit) = self.trial_mut(attempt).map(|trial| time_limit(trial.plan.estimate)) else { return };
+        let Some(limit) = self.trial_mut(attempt).map(|trial| trial.plan.limit) else { return };
         if let Some(open) = self.open.get_mut(attempt).filter(|open| open.node == *node)
             && let Stage::Executing { deadline } = &mut open.stage
         {
@@ -234,9 +244,8 @@ impl State {
                     self.invalidate(&attempt, "node_lost", message, commands);
                 }
                 Stage::Executing { deadline } if deadline <= at => {
-                    let estimate = self.trial_mut(&attempt).map_or(Duration::ZERO, |trial| trial.plan.estimate);
-                    let (limit, estimate) = (seconds(time_limit(estimate)), seconds(estimate));
-                    let message = format!("no outcome after {limit}; an attempt is expected to take {estimate}");
+                    let limit = self.trial_mut(&attempt).map_or(Duration::ZERO, |trial| trial.plan.limit);
+                    let message = format!("no outcome after {}, more than any attempt should take", seconds(limit));
                     self.stop(at, &node, &attempt, "the attempt took too long", commands);
                     self.invalidate(&attempt, "timed_out", message, commands);
                 }
@@ -281,7 +290,7 @@ impl State {
             trial.attempt_count += 1;
             trial.status = Status::Open;
             let attempt = AttemptId { run: run.run.clone(), trial: trial_index, attempt: trial.attempt_count };
-            let deadline = at.after(time_limit(trial.plan.estimate));
+            let deadline = at.after(trial.plan.limit);
             let text =
                 format!("{id} begins {}, trial {trial_index}, attempt {}", trial.plan.treatment, attempt.attempt);
             let counts = run.counts();
@@ -354,8 +363,30 @@ impl State {
             let after = if is_exhausted { "it was the last attempt" } else { "it will be repeated" };
             format!("{name} is invalid: {}; {after}", reasons.join("; "))
         };
+        let is_exhausted = trial.status == Status::Exhausted;
         commands.push(Command::Announce { run: attempt.run.clone(), text, counts: run.counts() });
+        if is_exhausted {
+            self.skip(&attempt.run, commands);
+        }
         self.end_if_done(&attempt.run, commands);
+    }
+
+    /// Skips every trial that can never be executed, and says why.
+    fn skip(&mut self, id: &RunId, commands: &mut Vec<Command>) {
+        let Some(run) = self.run_mut(id) else { return };
+        let needs: Vec<&[u32]> = run.trials.iter().map(|trial| trial.plan.needs.as_slice()).collect();
+        let lost = unreachable(&needs, |trial| match run.trials[trial].status {
+            Status::Valid | Status::Open => Reach::Valid,
+            Status::Pending => Reach::ByNeeds,
+            Status::Exhausted | Status::Skipped => Reach::Never,
+        });
+        let lost: Vec<usize> = lost.into_iter().filter(|trial| run.trials[*trial].status == Status::Pending).collect();
+        if lost.is_empty() {
+            return;
+        }
+        lost.iter().for_each(|trial| run.trials[*trial].status = Status::Skipped);
+        let text = run.skipped_text(&lost);
+        commands.push(Command::Announce { run: id.clone(), text, counts: run.counts() });
     }
 
     fn end_if_done(&mut self, run: &RunId, commands: &mut Vec<Command>) {
@@ -384,11 +415,49 @@ impl State {
 }
 
 impl Run {
-    /// The trial that the node executes next: first by block, then by the number of attempts it has had.
+    /// The trial that the node executes next: first by block, then by the number of attempts it has had, of those that
+    /// have all they need.
     fn next(&self, node: &NodeId) -> Option<u32> {
         let waiting = self.trials.iter().zip(0u32..);
-        let waiting = waiting.filter(|(trial, _)| trial.status == Status::Pending && trial.plan.node == *node);
+        let waiting = waiting.filter(|(trial, _)| {
+            trial.status == Status::Pending && trial.plan.node == *node && self.has_what_it_needs(trial)
+        });
         waiting.min_by_key(|(trial, index)| (trial.plan.block, trial.attempt_count, *index)).map(|(_, index)| index)
+    }
+
+    fn has_what_it_needs(&self, trial: &Trial) -> bool {
+        trial.plan.needs.iter().all(|needed| self.trial(*needed).is_some_and(|needed| needed.status == Status::Valid))
+    }
+
+    fn trial(&self, index: u32) -> Option<&Trial> {
+        self.trials.get(usize::try_from(index).ok()?)
+    }
+
+    /// Names the trials just skipped, and those that they miss.
+    fn skipped_text(&self, skipped: &[usize]) -> String {
+        let needs = skipped.iter().flat_map(|trial| &self.trials[*trial].plan.needs);
+        let missed: BTreeSet<u32> = needs
+            .filter(|needed| self.trial(**needed).is_none_or(|needed| needed.status == Status::Exhausted))
+            .copied()
+            .collect();
+        let missed: Vec<String> = missed
+            .into_iter()
+            .map(|index| {
+                let treatment =
+                    self.trial(index).map_or("a treatment that is not there", |trial| &trial.plan.treatment);
+                format!("{treatment}, trial {index}")
+            })
+            .collect();
+        let missed = if missed.is_empty() { "each other".to_owned() } else { missed.join(" and ") };
+        let named = skipped.iter().take(SKIPPED_NAMED_MAX);
+        let named: Vec<_> =
+            named.map(|trial| format!("{}, trial {trial}", self.trials[*trial].plan.treatment)).collect();
+        let more = match skipped.len().saturating_sub(SKIPPED_NAMED_MAX) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        let are = if skipped.len() == 1 { "1 trial is" } else { &format!("{} trials are", skipped.len()) };
+        format!("{are} skipped for want of {missed}, which has no valid attempt: {}{more}", named.join("; "))
     }
 
     fn counts(&self) -> Counts {
@@ -397,8 +466,50 @@ impl Run {
             trial_count: count(self.trials.len()),
             valid_count: count(self.trials.iter().filter(|trial| trial.status == Status::Valid).count()),
             invalid_attempt_count: self.invalid_attempt_count,
+            skipped_count: count(self.trials.iter().filter(|trial| trial.status == Status::Skipped).count()),
         }
     }
+}
+
+/// What decides whether a trial can still become valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// It is, or its attempt has begun.
+    Valid,
+    /// When all it needs can.
+    ByNeeds,
+    /// It cannot.
+    Never,
+}
+
+/// The trials that can never become valid, by what each needs; trials that need each other are among them.
+pub(super) fn unreachable(needs: &[&[u32]], reach: impl Fn(usize) -> Reach) -> Vec<usize> {
+    let mut missing: Vec<usize> = needs.iter().map(|needs| needs.len()).collect();
+    let mut waiting: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (trial, needs) in needs.iter().enumerate() {
+        for needed in needs.iter().filter_map(|needed| usize::try_from(*needed).ok()) {
+            waiting.entry(needed).or_default().push(trial);
+        }
+    }
+    let mut is_reachable = vec![false; needs.len()];
+    let is_first = |trial: &usize| match reach(*trial) {
+        Reach::Valid => true,
+        Reach::ByNeeds => needs[*trial].is_empty(),
+        Reach::Never => false,
+    };
+    let mut found: Vec<usize> = (0..needs.len()).filter(is_first).collect();
+    while let Some(trial) = found.pop() {
+        if std::mem::replace(&mut is_reachable[trial], true) {
+            continue;
+        }
+        for waiting in waiting.remove(&trial).unwrap_or_default() {
+            missing[waiting] -= 1;
+            if missing[waiting] == 0 && reach(waiting) == Reach::ByNeeds {
+                found.push(waiting);
+            }
+        }
+    }
+    (0..needs.len()).filter(|trial| !is_reachable[*trial]).collect()
 }
 
 fn seconds(duration: Duration) -> String {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 const GRACE: Duration = Duration::from_secs(60);
-const ESTIMATE: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(150);
 
 fn node(name: &str) -> NodeId {
     name.parse().expect("a name")
@@ -35,7 +35,8 @@ fn run_plan(name: &str, attempt_count_max: u32, trials: &[(&str, u32)]) -> RunPl
         node: node(id),
         block: *block,
         treatment: "cnn".to_owned(),
-        estimate: ESTIMATE,
+        limit: LIMIT,
+        needs: Vec::new(),
         attempt_count: 0,
         is_valid: false,
     };
@@ -46,6 +47,14 @@ fn run_plan(name: &str, attempt_count_max: u32, trials: &[(&str, u32)]) -> RunPl
         invalid_attempt_count: 0,
         open_attempts: Vec::new(),
     }
+}
+
+/// The same, with what each trial needs.
+fn needing(mut plan: RunPlan, needs: &[&[u32]]) -> RunPlan {
+    for (trial, needs) in plan.trials.iter_mut().zip(needs) {
+        trial.needs = needs.to_vec();
+    }
+    plan
 }
 
 /// Tells a history; a step's commands come back as short words, announcements left out.
@@ -272,7 +281,7 @@ fn an_attempt_that_takes_too_long_is_cancelled() {
     let mut story = Story::new();
     story.submit(run_plan("r", 2, &[("p", 0)]));
     story.connect("p", 1, None);
-    assert_eq!(story.wait(time_limit(ESTIMATE)), ["cancel p r/0.1", "invalid r/0.1 timed_out"]);
+    assert_eq!(story.wait(LIMIT), ["cancel p r/0.1", "invalid r/0.1 timed_out"]);
     // An agent that does not answer hears it again.
     assert_eq!(story.wait(GRACE), ["cancel p r/0.1"]);
     assert_eq!(story.finish("p", &attempt("r", 0, 1)), ["assign p r/0.2"]);
@@ -283,10 +292,10 @@ fn progress_in_an_open_ended_phase_gives_an_attempt_its_whole_time_again() {
     let mut story = Story::new();
     story.submit(run_plan("r", 2, &[("p", 0)]));
     story.connect("p", 1, None);
-    story.wait(time_limit(ESTIMATE) / 2);
+    story.wait(LIMIT / 2);
     story.step(Event::OpenEndedProgress { node: node("p"), attempt: attempt("r", 0, 1) });
-    assert_eq!(story.wait(time_limit(ESTIMATE) / 2), [""; 0]);
-    assert_eq!(story.wait(time_limit(ESTIMATE) / 2), ["cancel p r/0.1", "invalid r/0.1 timed_out"]);
+    assert_eq!(story.wait(LIMIT / 2), [""; 0]);
+    assert_eq!(story.wait(LIMIT / 2), ["cancel p r/0.1", "invalid r/0.1 timed_out"]);
 }
 
 #[test]
@@ -321,11 +330,112 @@ fn an_outcome_from_another_node_is_not_taken() {
     assert_eq!(story.commit("q", &attempt("r", 0, 1)), [""; 0]);
 }
 
+#[test]
+fn a_trial_waits_for_what_it_needs_and_holds_up_nothing() {
+    let mut story = Story::new();
+    // On p: an inference of what q trains, and two that need nothing, one of them of the next block.
+    let plan = run_plan("r", 1, &[("p", 0), ("p", 0), ("q", 0), ("p", 1)]);
+    story.submit(needing(plan, &[&[2], &[], &[], &[]]));
+    assert_eq!(story.connect("p", 1, None), ["assign p r/1.1"]);
+    assert_eq!(story.connect("q", 2, None), ["assign q r/2.1"]);
+    assert_eq!(story.execute("p", &attempt("r", 1, 1), vec![]), ["assign p r/3.1"]);
+    // What it waited for is there: p is told as soon as it is free.
+    assert_eq!(story.execute("q", &attempt("r", 2, 1), vec![]), [""; 0]);
+    assert_eq!(story.execute("p", &attempt("r", 3, 1), vec![]), ["assign p r/0.1"]);
+    assert_eq!(story.execute("p", &attempt("r", 0, 1), vec![]), ["end r Completed 4/4 -0"]);
+}
+
+#[test]
+fn a_node_that_waits_serves_the_next_run() {
+    let mut story = Story::new();
+    story.connect("p", 1, None);
+    story.connect("q", 2, None);
+    story.submit(needing(run_plan("r", 1, &[("p", 0), ("q", 0)]), &[&[1], &[]]));
+    assert_eq!(story.submit(run_plan("s", 1, &[("p", 0), ("p", 0)])), ["assign p s/0.1"]);
+    assert_eq!(story.execute("q", &attempt("r", 1, 1), vec![]), [""; 0]);
+    assert_eq!(story.execute("p", &attempt("s", 0, 1), vec![]), ["assign p r/0.1"]);
+}
+
+#[test]
+fn an_invalid_job_is_repeated_before_what_needs_it() {
+    let mut story = Story::new();
+    story.submit(needing(run_plan("r", 2, &[("p", 0), ("p", 0)]), &[&[1], &[]]));
+    assert_eq!(story.connect("p", 1, None), ["assign p r/1.1"]);
+    assert_eq!(story.execute("p", &attempt("r", 1, 1), bad("job")), ["assign p r/1.2"]);
+    assert_eq!(story.execute("p", &attempt("r", 1, 2), vec![]), ["assign p r/0.1"]);
+}
+
+#[test]
+fn what_needs_an_exhausted_trial_is_skipped_and_said_once_and_the_rest_goes_on() {
+    let mut story = Story::new();
+    // Train, optimise, infer, and a block of its own.
+    let plan = run_plan("r", 1, &[("p", 0), ("p", 0), ("q", 0), ("q", 1)]);
+    story.submit(needing(plan, &[&[], &[0], &[1], &[]]));
+    story.connect("p", 1, None);
+    story.finish("p", &attempt("r", 0, 1));
+    story.commit("p", &attempt("r", 0, 1));
+    let commands =
+        story.state.step(story.at, Event::Assessed { attempt: attempt("r", 0, 1), invalid_reasons: bad("job") });
+    let told = commands.iter().filter_map(|command| match command {
+        Command::Announce { text, counts, .. } => Some((text.as_str(), counts.skipped_count)),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    let skipped =
+        "2 trials are skipped for want of cnn, trial 0, which has no valid attempt: cnn, trial 1; cnn, trial 2";
+    assert_eq!(told, [("cnn, trial 0, attempt 1 is invalid: it was job; it was the last attempt", 0), (skipped, 2)]);
+    assert_eq!(story.connect("q", 2, None), ["assign q r/3.1"]);
+    assert_eq!(story.execute("q", &attempt("r", 3, 1), vec![]), ["end r Incomplete 1/4 -1"]);
+}
+
+#[test]
+fn a_restart_remembers_what_is_skipped_and_what_may_be_executed() {
+    let mut plan = run_plan("r", 1, &[("p", 0), ("p", 0), ("p", 0), ("p", 0)]);
+    plan.trials[0].attempt_count = 1;
+    plan.trials[1].attempt_count = 1;
+    plan.trials[1].is_valid = true;
+    let mut story = Story::new();
+    story.connect("p", 1, None);
+    assert_eq!(story.submit(needing(plan, &[&[], &[], &[0], &[1]])), ["assign p r/3.1"]);
+    assert_eq!(story.state.counts(&run("r")).expect("it runs").skipped_count, 1);
+    assert_eq!(story.execute("p", &attempt("r", 3, 1), vec![]), ["end r Incomplete 2/4 -0"]);
+}
+
+#[test]
+fn a_restart_in_the_middle_of_the_last_attempt_at_a_job_skips_what_needs_it() {
+    let mut plan = run_plan("r", 1, &[("p", 0), ("q", 0)]);
+    plan.trials[0].attempt_count = 1;
+    plan.open_attempts = vec![OpenAttempt { attempt: attempt("r", 0, 1), has_outcome: false }];
+    let mut story = Story::new();
+    let ended = story.submit(needing(plan, &[&[], &[0]]));
+    assert_eq!(ended, ["invalid r/0.1 collector_restarted", "end r Incomplete 0/2 -1"]);
+}
+
+#[test]
+fn trials_that_need_each_other_do_not_hold_up_the_end() {
+    let mut story = Story::new();
+    story.connect("p", 1, None);
+    let knot = needing(run_plan("r", 1, &[("p", 0), ("p", 0), ("p", 0)]), &[&[1], &[0], &[7]]);
+    assert_eq!(story.submit(knot), ["end r Incomplete 0/3 -0"]);
+}
+
+#[test]
+fn a_cancelled_run_ends_with_what_waits_in_it() {
+    let mut story = Story::new();
+    story.submit(needing(run_plan("r", 1, &[("p", 0), ("q", 0)]), &[&[], &[0]]));
+    story.connect("p", 1, None);
+    story.connect("q", 2, None);
+    assert_eq!(
+        story.step(Event::CancelRun { run: run("r") }),
+        ["cancel p r/0.1", "invalid r/0.1 cancelled", "end r Cancelled 0/2 -1"]
+    );
+}
+
 // === Random histories ===
 
 #[derive(Debug, Clone)]
 enum Move {
-    Submit { attempt_count_max: u32, trials: Vec<(usize, u32)> },
+    Submit { attempt_count_max: u32, trials: Vec<(usize, u32, Vec<u32>)> },
     Connect { node: usize },
     Drop { node: usize },
     Restart { node: usize },
@@ -342,8 +452,10 @@ const NODES: [&str; 3] = ["p", "q", "r"];
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let node = 0..NODES.len();
+    // Mostly of those before, so that chains form; now and then of any, itself and one that is not there included.
+    let needs = prop::collection::vec(0u32..9, 0..3);
     let single = prop_oneof![
-        1 => (1u32..4, prop::collection::vec((0..NODES.len(), 0u32..3), 1..6))
+        1 => (1u32..4, prop::collection::vec((0..NODES.len(), 0u32..3, needs), 1..8))
             .prop_map(|(attempt_count_max, trials)| Move::Submit { attempt_count_max, trials }),
         4 => node.clone().prop_map(|node| Move::Connect { node }),
         2 => node.clone().prop_map(|node| Move::Drop { node }),
@@ -374,7 +486,8 @@ struct World {
     at: MonoNs,
     agents: Vec<Agent>,
     assessing: Vec<AttemptId>,
-    runs: BTreeMap<RunId, (u32, usize)>,
+    /// Attempts that a trial gets, and what each trial needs.
+    runs: BTreeMap<RunId, (u32, Vec<Vec<u32>>)>,
     judged: BTreeMap<AttemptId, bool>,
     begun: BTreeSet<AttemptId>,
     ended: BTreeMap<RunId, RunEnd>,
@@ -408,9 +521,13 @@ impl World {
         match command {
             Command::Assign { node, attempt } => {
                 let index = NODES.iter().position(|name| *name == node.as_str()).expect("a known node");
-                let (attempt_count_max, _) = self.runs[&attempt.run];
+                let (attempt_count_max, needs) = &self.runs[&attempt.run];
+                for needed in &needs[usize::try_from(attempt.trial).expect("small")] {
+                    let mut tries = self.of_run(&attempt.run).filter(|(id, _)| id.trial == *needed);
+                    assert!(tries.any(|(_, valid)| *valid), "{attempt} before trial {needed} is valid");
+                }
                 assert!(!self.ended.contains_key(&attempt.run), "{attempt} after the end of its run");
-                assert!((1..=attempt_count_max).contains(&attempt.attempt), "{attempt} is one too many");
+                assert!((1..=*attempt_count_max).contains(&attempt.attempt), "{attempt} is one too many");
                 assert!(self.begun.insert(attempt.clone()), "{attempt} twice");
                 let agent = &mut self.agents[index];
                 assert!(agent.connected, "{attempt} for a node that is not there");
@@ -429,14 +546,20 @@ impl World {
             Command::EndRun { run, end, counts } => {
                 let valid: BTreeSet<u32> =
                     self.of_run(&run).filter(|(_, valid)| **valid).map(|(id, _)| id.trial).collect();
-                let (attempt_count_max, trial_count) = self.runs[&run];
+                let (attempt_count_max, needs) = &self.runs[&run];
+                let trial_count = needs.len();
                 assert_eq!(usize::try_from(counts.valid_count).expect("small"), valid.len());
                 if end != RunEnd::Cancelled {
-                    for trial in 0..u32::try_from(trial_count).expect("small") {
+                    let mut skipped_count = 0;
+                    for (trial, needs) in (0u32..).zip(needs) {
                         let tries = self.of_run(&run).filter(|(id, _)| id.trial == trial).count();
-                        let is_exhausted = tries == usize::try_from(attempt_count_max).expect("small");
-                        assert!(valid.contains(&trial) || is_exhausted, "trial {trial} of {run} is neither");
+                        let is_exhausted = tries == usize::try_from(*attempt_count_max).expect("small");
+                        let is_skipped = tries == 0 && needs.iter().any(|needed| !valid.contains(needed));
+                        skipped_count += u32::from(is_skipped);
+                        let is_settled = valid.contains(&trial) || is_exhausted || is_skipped;
+                        assert!(is_settled, "trial {trial} of {run} is neither");
                     }
+                    assert_eq!(counts.skipped_count, skipped_count);
                     assert_eq!(end == RunEnd::Completed, valid.len() == trial_count);
                 }
                 assert!(self.ended.insert(run.clone(), end).is_none(), "{run} ended twice");
@@ -453,9 +576,19 @@ impl World {
         match change {
             Move::Submit { attempt_count_max, trials } => {
                 let name = format!("run-{}", self.runs.len());
-                let trials: Vec<_> = trials.iter().map(|(node, block)| (NODES[*node], *block)).collect();
-                self.runs.insert(run(&name), (*attempt_count_max, trials.len()));
-                self.step(Event::RunSubmitted(run_plan(&name, *attempt_count_max, &trials)));
+                let mut needs: Vec<Vec<u32>> = trials.iter().map(|(_, _, needs)| needs.clone()).collect();
+                for (index, needs) in (0u32..).zip(&mut needs) {
+                    // A sum of 3 or less leaves them as they are.
+                    let is_chain = needs.iter().sum::<u32>() > 3;
+                    needs.iter_mut().filter(|_| is_chain).for_each(|needed| *needed %= index.max(1));
+                    needs.retain(|needed| !is_chain || *needed < index);
+                    needs.sort_unstable();
+                    needs.dedup();
+                }
+                let trials: Vec<_> = trials.iter().map(|(node, block, _)| (NODES[*node], *block)).collect();
+                self.runs.insert(run(&name), (*attempt_count_max, needs.clone()));
+                let needs: Vec<&[u32]> = needs.iter().map(Vec::as_slice).collect();
+                self.step(Event::RunSubmitted(needing(run_plan(&name, *attempt_count_max, &trials), &needs)));
             }
             Move::Connect { node: index } => {
                 let agent = &mut self.agents[*index];

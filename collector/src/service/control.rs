@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use tinywatt_proto::CHUNK_BYTES_MAX;
-use tinywatt_proto::ids::{AttemptId, RunId, Sha256};
+use tinywatt_proto::ids::{AttemptId, RunId};
 use tinywatt_proto::time::nanoseconds;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::control_service_server::ControlService;
@@ -12,13 +12,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::watch;
+use super::{made, watch};
 use crate::export;
 use crate::report::{self, Run, RunReport};
-use crate::result::JobArtifact;
 use crate::schedule::driver::{Handle, summary};
 use crate::schedule::{check, plan, run_duration};
-use crate::store::{AttemptRow, RunRow, Store};
+use crate::store::{RunRow, Store};
 
 type Reply<T> = Result<Response<T>, Status>;
 type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -55,8 +54,7 @@ impl ControlService for Control {
 
     async fn list_artifacts(&self, request: Request<v1::ListArtifactsRequest>) -> Reply<v1::ListArtifactsResponse> {
         let row = self.known_run(&request.into_inner().run_id).await?;
-        let attempts = self.store.attempts(&row.run).await?;
-        Ok(Response::new(v1::ListArtifactsResponse { artifacts: attempts.iter().flat_map(artifacts).collect() }))
+        Ok(Response::new(v1::ListArtifactsResponse { artifacts: made::list(&self.store, &row).await? }))
     }
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Reply<v1::SubmitResponse> {
@@ -153,27 +151,6 @@ impl ControlService for Control {
         let responses = chunks.map(|chunk| chunk.map(|chunk| v1::ExportResponse { chunk }).map_err(Status::from));
         Ok(Response::new(Box::pin(responses)))
     }
-}
-
-/// What an attempt's job made.
-fn artifacts(attempt: &AttemptRow) -> Vec<v1::RunArtifact> {
-    let Some(result) = &attempt.result else { return Vec::new() };
-    let Some(job) = result.measurement.as_ref().and_then(|measurement| measurement.job.as_ref()) else {
-        return Vec::new();
-    };
-    let artifact = |artifact: &JobArtifact| v1::RunArtifact {
-        trial: Some((&attempt.attempt).into()),
-        treatment: result.treatment.clone(),
-        replicate: result.replicate,
-        is_valid: result.is_valid(),
-        role: artifact.role.clone(),
-        artifact: artifact.sha256.parse::<Sha256>().ok().map(|sha256| v1::ArtifactRef {
-            sha256: sha256.0.to_vec(),
-            size_bytes: artifact.file_bytes,
-            name: artifact.name.clone(),
-        }),
-    };
-    job.artifacts.iter().map(artifact).collect()
 }
 
 /// Cuts a text into pieces that fit a message, between characters.

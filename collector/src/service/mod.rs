@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod assignment;
 pub mod control;
+mod made;
 pub mod node;
 mod status;
 pub mod telemetry;

@@ -1,22 +1,48 @@
 //! `NodeService`: agents register.
 
+use tinywatt_proto::ids::{BootId, NodeId};
 use tinywatt_proto::v1;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
 use crate::clock;
+use crate::schedule::driver::Handle;
 use crate::store::Store;
 
 /// The service.
 #[derive(Debug, Clone)]
 pub struct Node {
     store: Store,
+    schedule: Option<Handle>,
 }
 
 impl Node {
-    /// Registers nodes in `store`.
+    /// Registers nodes in `store`, whoever else may have their name.
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, schedule: None }
+    }
+
+    /// Like [`Self::new`], and refuses a node as which another agent works.
+    pub fn with_schedule(store: Store, schedule: Handle) -> Self {
+        Self { store, schedule: Some(schedule) }
+    }
+
+    /// Refuses a second agent of one name: two would take each other's place for ever, and break every trial.
+    ///
+    /// The first one's stream of work decides, and only while it is open. One that died without a word is noticed by
+    /// the server's keepalive, so that a node whose power failed is let in again after seconds.
+    async fn check_alone(&self, request: &v1::RegisterRequest) -> Result<(), Status> {
+        let Some(schedule) = &self.schedule else { return Ok(()) };
+        // What is no name and no boot id is refused by the store, in its own words.
+        let Ok(node) = request.node.parse::<NodeId>() else { return Ok(()) };
+        let Some(boot) = BootId::from_bytes(&request.boot_id) else { return Ok(()) };
+        match schedule.connected_boot(node.clone()).await? {
+            Some(other) if other != boot => Err(Status::already_exists(format!(
+                "node '{node}' is already connected from another agent: stop that one, or give one of them another \
+                 `node`; if it lost its power or its network, this passes within half a minute"
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -24,6 +50,7 @@ impl Node {
 impl v1::node_service_server::NodeService for Node {
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Result<Response<v1::RegisterResponse>, Status> {
         let request = request.into_inner();
+        self.check_alone(&request).await?;
         self.store.upsert_node(&request, clock::unix_ns()).await?;
         info!(node = request.node, agent_version = request.agent_version, "node registered");
         Ok(Response::new(v1::RegisterResponse { collector_version: env!("CARGO_PKG_VERSION").to_owned() }))

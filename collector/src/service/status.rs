@@ -44,7 +44,7 @@ impl From<DeliverError> for Status {
 impl From<ArtifactError> for Status {
     fn from(error: ArtifactError) -> Self {
         let code = match &error {
-            ArtifactError::TooLarge { .. } => Code::ResourceExhausted,
+            ArtifactError::TooLarge { .. } | ArtifactError::DiskFull { .. } => Code::ResourceExhausted,
             ArtifactError::Size { .. } | ArtifactError::Checksum { .. } => Code::DataLoss,
             ArtifactError::Broken { .. } => Code::Aborted,
             ArtifactError::Unknown { .. } => Code::NotFound,

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::interval::mean;
+
 /// How well a model classifies.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scores {
@@ -15,35 +17,55 @@ pub struct Scores {
     pub f1_macro: f64,
 }
 
+/// How well a model classifies the inputs of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ClassScores {
+    /// Part of the class's predictions that is correct.
+    pub precision: f64,
+    /// Part of the class's inputs that is found.
+    pub recall: f64,
+    /// Harmonic mean of the two.
+    pub f1: f64,
+    /// Inputs of the class.
+    pub support: u64,
+}
+
+/// Scores every class of a square confusion matrix, in their order; `None` when it is not square or holds no input.
+///
+/// As scikit-learn with `average=None, zero_division=0`: a ratio of nothing counts as 0, so a class that never occurs has
+/// 0 everywhere. The means of [`scores`] leave such classes out.
+pub fn class_scores(confusion: &[Vec<u64>]) -> Option<Vec<ClassScores>> {
+    if confusion.iter().any(|row| row.len() != confusion.len()) || confusion.iter().flatten().sum::<u64>() == 0 {
+        return None;
+    }
+    let class = |(class, row): (usize, &Vec<u64>)| {
+        let support = row.iter().sum();
+        let predicted: u64 = confusion.iter().map(|row| row[class]).sum();
+        ClassScores {
+            precision: ratio(row[class], predicted),
+            recall: ratio(row[class], support),
+            f1: ratio(2 * row[class], support + predicted),
+            support,
+        }
+    };
+    Some(confusion.iter().enumerate().map(class).collect())
+}
+
 /// Scores a square confusion matrix; `None` when it is not square or holds no input.
 ///
 /// `confusion` is `[label][prediction]`. As scikit-learn with `average="macro", zero_division=0`: the mean runs over the
 /// labels that occur as label or as prediction, all with the same weight, and a ratio of nothing counts as 0.
 pub fn scores(confusion: &[Vec<u64>]) -> Option<Scores> {
-    if confusion.iter().any(|row| row.len() != confusion.len()) {
-        return None;
-    }
-    let (mut label_count, mut correct_count, mut input_count) = (0, 0, 0);
-    let (mut precision, mut recall, mut f1) = (0.0, 0.0, 0.0);
-    for (class, row) in confusion.iter().enumerate() {
-        let hits = row[class];
-        let labelled: u64 = row.iter().sum();
-        let predicted: u64 = confusion.iter().map(|row| row[class]).sum();
-        correct_count += hits;
-        input_count += labelled;
-        if labelled + predicted > 0 {
-            label_count += 1;
-            precision += ratio(hits, predicted);
-            recall += ratio(hits, labelled);
-            f1 += ratio(2 * hits, labelled + predicted);
-        }
-    }
-    let labels = f64::from(label_count);
-    (input_count > 0).then(|| Scores {
-        accuracy: ratio(correct_count, input_count),
-        precision_macro: precision / labels,
-        recall_macro: recall / labels,
-        f1_macro: f1 / labels,
+    let classes = class_scores(confusion)?;
+    let occurs = |class: &usize| classes[*class].support > 0 || confusion.iter().any(|row| row[*class] > 0);
+    let occurring: Vec<ClassScores> = (0..classes.len()).filter(occurs).map(|class| classes[class]).collect();
+    let mean_of = |score: fn(&ClassScores) -> f64| mean(&occurring.iter().map(score).collect::<Vec<_>>());
+    let hits = (0..classes.len()).map(|class| confusion[class][class]).sum();
+    Some(Scores {
+        accuracy: ratio(hits, classes.iter().map(|class| class.support).sum()),
+        precision_macro: mean_of(|class| class.precision)?,
+        recall_macro: mean_of(|class| class.recall)?,
+        f1_macro: mean_of(|class| class.f1)?,
     })
 }
 
@@ -71,6 +93,7 @@ mod tests {
         precision_macro: f64,
         recall_macro: f64,
         f1_macro: f64,
+        by_class: Vec<(f64, f64, f64, u64)>,
     }
 
     #[test]
@@ -87,6 +110,14 @@ mod tests {
                 (ours.f1_macro, case.f1_macro),
             ] {
                 assert!((ours - theirs).abs() < 1e-12, "ours {ours}, theirs {theirs}, of {:?}", case.confusion);
+            }
+            let classes = class_scores(&case.confusion).expect("every matrix of the fixture holds inputs");
+            assert_eq!(classes.len(), case.by_class.len());
+            for (ours, (precision, recall, f1, support)) in classes.iter().zip(case.by_class) {
+                assert_eq!(ours.support, support);
+                for (ours, theirs) in [(ours.precision, precision), (ours.recall, recall), (ours.f1, f1)] {
+                    assert!((ours - theirs).abs() < 1e-12, "ours {ours}, theirs {theirs}, of {:?}", case.confusion);
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ pub struct MeanInterval {
 
 /// Averages; `None` for no values.
 pub fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / count(values))
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / as_count(values))
 }
 
 /// Computes the sample standard deviation (divisor n − 1); `None` below two values.
@@ -23,7 +23,7 @@ pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     }
     let mean = mean(values)?;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    Some((squares / (count(values) - 1.0)).sqrt())
+    Some((squares / (as_count(values) - 1.0)).sqrt())
 }
 
 /// Finds the median; of an even number of values the mean of the middle two. `None` for no values.
@@ -41,20 +41,20 @@ pub fn median(values: &[f64]) -> Option<f64> {
 pub fn mean_interval95(values: &[f64]) -> Option<MeanInterval> {
     let mean = mean(values)?;
     let half_width = standard_deviation(values)
-        .map(|deviation| t_quantile_975(count(values) - 1.0) * deviation / count(values).sqrt());
+        .map(|deviation| t_quantile_975(as_count(values) - 1.0) * deviation / as_count(values).sqrt());
     Some(MeanInterval { mean, half_width })
 }
 
 /// The point that Student's t stays below with probability 0.975. To 1e-11 of SciPy up to 1,000 degrees of freedom; the
 /// quantile of `statrs` gets coarser beyond (4e-6 at 100,000).
-fn t_quantile_975(degrees_of_freedom: f64) -> f64 {
+pub(super) fn t_quantile_975(degrees_of_freedom: f64) -> f64 {
     StudentsT::new(0.0, 1.0, degrees_of_freedom)
         .expect("two values or more leave a degree of freedom")
         .inverse_cdf(0.975)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 replicates")]
-fn count(values: &[f64]) -> f64 {
+pub(super) fn as_count(values: &[f64]) -> f64 {
     values.len() as f64
 }
 

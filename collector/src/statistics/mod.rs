@@ -2,6 +2,8 @@
 
 mod classification;
 mod interval;
+mod welch;
 
-pub use classification::{Scores, scores};
+pub use classification::{ClassScores, Scores, class_scores, scores};
 pub use interval::{MeanInterval, mean, mean_interval95, median, standard_deviation};
+pub use welch::{Welch, hedges_g, holm, welch};

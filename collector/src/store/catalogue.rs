@@ -11,6 +11,9 @@ use crate::result::TrialResult;
 /// Begin of a statement whose rows [`run_row`] reads.
 const SELECT_RUN: &str = "SELECT run, experiment, submission, trials, state, started_unix_ns, ended_unix_ns FROM run";
 
+/// Begin of a statement whose rows [`attempt_row`] reads.
+const SELECT_ATTEMPT: &str = "SELECT trial, attempt, node, started_unix_ns, result FROM attempt";
+
 /// One execution of an experiment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunRow {
@@ -261,20 +264,24 @@ impl Store {
     pub async fn attempts(&self, run: &RunId) -> Result<Vec<AttemptRow>, ReadError> {
         let run = run.clone();
         self.read(move |transaction| {
-            let mut statement = transaction.prepare_cached(
-                "SELECT trial, attempt, node, started_unix_ns, result FROM attempt \
-                 WHERE run = ?1 ORDER BY trial, attempt",
-            )?;
-            let rows = statement.query_map([run.as_str()], |row| {
-                let result: Option<String> = row.get(4)?;
-                let result = result.map(|json| serde_json::from_str(&json)).transpose();
-                Ok(AttemptRow {
-                    attempt: AttemptId { run: run.clone(), trial: row.get(0)?, attempt: row.get(1)? },
-                    node: sql::node(row, 2)?,
-                    started_unix_ns: sql::unsigned(row, 3)?,
-                    result: result.map_err(|source| sql::unreadable(4, source))?,
-                })
-            })?;
+            let mut statement =
+                transaction.prepare_cached(&format!("{SELECT_ATTEMPT} WHERE run = ?1 ORDER BY trial, attempt"))?;
+            let rows = statement.query_map([run.as_str()], |row| attempt_row(&run, row))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// The attempts at one trial.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub async fn trial_attempts(&self, run: &RunId, trial: u32) -> Result<Vec<AttemptRow>, ReadError> {
+        let run = run.clone();
+        self.read(move |transaction| {
+            let sql = format!("{SELECT_ATTEMPT} WHERE run = ?1 AND trial = ?2 ORDER BY attempt");
+            let mut statement = transaction.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![run.as_str(), trial], |row| attempt_row(&run, row))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -294,4 +301,15 @@ impl Store {
         })
         .await
     }
+}
+
+fn attempt_row(run: &RunId, row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
+    let result: Option<String> = row.get(4)?;
+    let result = result.map(|json| serde_json::from_str(&json)).transpose();
+    Ok(AttemptRow {
+        attempt: AttemptId { run: run.clone(), trial: row.get(0)?, attempt: row.get(1)? },
+        node: sql::node(row, 2)?,
+        started_unix_ns: sql::unsigned(row, 3)?,
+        result: result.map_err(|source| sql::unreadable(4, source))?,
+    })
 }

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tinywatt_proto::columns::Encoder;
-use tinywatt_proto::ids::{AttemptId, BootId};
+use tinywatt_proto::ids::{AttemptId, BootId, Sha256};
 use tinywatt_proto::sample::{Flags, Reading};
 use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::v1;
+use tinywatt_proto::v1::artifact_service_client::ArtifactServiceClient;
 use tinywatt_proto::v1::assignment_service_client::AssignmentServiceClient;
 use tinywatt_proto::v1::node_service_client::NodeServiceClient;
 use tinywatt_proto::v1::record::Fact;
@@ -21,8 +22,10 @@ use tonic::transport::Channel;
 /// What the agent does with an assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
-    /// Delivers samples and an outcome.
+    /// Delivers samples and an outcome; of a job also what it made.
     Complete,
+    /// Like `Complete`, but a job hands in its log alone.
+    CompleteEmpty,
     /// Delivers the outcome of a trial that failed.
     Fail,
     /// Goes on until it is cancelled.
@@ -41,22 +44,25 @@ pub(crate) type Script = Arc<dyn Fn(&AttemptId) -> Act + Send + Sync>;
 pub(crate) struct Agent {
     seen: Arc<Mutex<Seen>>,
     called_back: watch::Sender<bool>,
+    first_boot: BootId,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     assigned: Vec<String>,
+    assignments: Vec<v1::Assignment>,
     cancelled: Vec<String>,
 }
 
 impl Agent {
     /// Starts an agent that finds its collector at `address`, whatever it is at the time.
     pub(crate) fn start(address: watch::Receiver<SocketAddr>, node: &str, script: Script) -> Self {
-        let agent = Self { seen: Arc::default(), called_back: watch::Sender::new(false) };
+        let first_boot = BootId::random();
+        let agent = Self { seen: Arc::default(), called_back: watch::Sender::new(false), first_boot };
         let mut life = Life {
             address,
             node: node.to_owned(),
-            boot: BootId::random(),
+            boot: first_boot,
             script,
             seen: agent.seen.clone(),
             called_back: agent.called_back.subscribe(),
@@ -64,6 +70,7 @@ impl Agent {
             batch_sequence: 0,
             fact_sequence: 0,
             executing: None,
+            workload: None,
         };
         tokio::spawn(async move {
             loop {
@@ -77,9 +84,19 @@ impl Agent {
         agent
     }
 
+    /// Its first start.
+    pub(crate) fn boot(&self) -> BootId {
+        self.first_boot
+    }
+
     /// All attempts it was given.
     pub(crate) fn assigned(&self) -> Vec<String> {
         self.seen.lock().unwrap().assigned.clone()
+    }
+
+    /// All assignments, as they came.
+    pub(crate) fn assignments(&self) -> Vec<v1::Assignment> {
+        self.seen.lock().unwrap().assignments.clone()
     }
 
     /// All attempts it was told to stop.
@@ -110,9 +127,12 @@ struct Life {
     batch_sequence: u64,
     fact_sequence: u64,
     executing: Option<AttemptId>,
+    /// What the last assignment was about.
+    workload: Option<v1::assignment::Workload>,
 }
 
 struct Streams {
+    artifacts: ArtifactServiceClient<Channel>,
     work: mpsc::Sender<v1::WorkRequest>,
     work_in: Streaming<v1::WorkResponse>,
     records: mpsc::Sender<v1::DeliverRequest>,
@@ -130,13 +150,20 @@ impl Life {
                     assert_eq!(assignment.channel, "rail");
                     assert!(assignment.workload.is_some());
                     let attempt = AttemptId::try_from(assignment.trial.as_ref().expect("a trial")).expect("a key");
-                    self.seen.lock().unwrap().assigned.push(attempt.to_string());
+                    {
+                        let mut seen = self.seen.lock().unwrap();
+                        seen.assigned.push(attempt.to_string());
+                        seen.assignments.push(assignment.clone());
+                    }
+                    self.workload = assignment.workload;
                     self.executing = Some(attempt.clone());
                     let trial = Some(v1::TrialKey::from(&attempt));
-                    let progress = v1::Progress { trial, phase: v1::Phase::Idle.into(), fraction: 0.5, job: None };
+                    let job = matches!(self.workload, Some(v1::assignment::Workload::Job(_))).then(training);
+                    let progress = v1::Progress { trial, phase: v1::Phase::Idle.into(), fraction: 0.5, job };
                     say(&streams.work, v1::work_request::Item::Progress(progress)).await?;
                     match (self.script)(&attempt) {
-                        Act::Complete => self.complete(&mut streams, &attempt).await?,
+                        Act::Complete => self.complete(&mut streams, &attempt, &["model", "checkpoint"]).await?,
+                        Act::CompleteEmpty => self.complete(&mut streams, &attempt, &[]).await?,
                         Act::Fail => self.fail(&mut streams, &attempt, v1::FailureReason::Worker).await?,
                         Act::Linger => {}
                         Act::Die => return Ok(End::Died),
@@ -168,7 +195,9 @@ impl Life {
             agent_version: "0.0.0".to_owned(),
             capabilities: Some(v1::Capabilities {
                 channels: vec![rail()],
-                runtimes: vec![v1::Runtime { name: "litert".to_owned(), version: "1".to_owned() }],
+                runtimes: ["litert", "job"]
+                    .map(|name| v1::Runtime { name: name.to_owned(), version: "1".to_owned() })
+                    .to_vec(),
                 ..Default::default()
             }),
         };
@@ -182,11 +211,12 @@ impl Life {
         let running = self.executing.as_ref().map(v1::TrialKey::from);
         let hello = v1::WorkHello { node: self.node.clone(), boot_id: self.boot.to_vec(), running };
         say(&work, v1::work_request::Item::Hello(hello)).await?;
-        let work_in = AssignmentServiceClient::new(channel).work(ReceiverStream::new(outbound)).await?.into_inner();
-        Ok(Streams { work, work_in, records, records_in })
+        let mut assignments = AssignmentServiceClient::new(channel.clone());
+        let work_in = assignments.work(ReceiverStream::new(outbound)).await?.into_inner();
+        Ok(Streams { artifacts: ArtifactServiceClient::new(channel), work, work_in, records, records_in })
     }
 
-    async fn complete(&mut self, streams: &mut Streams, attempt: &AttemptId) -> anyhow::Result<()> {
+    async fn complete(&mut self, streams: &mut Streams, attempt: &AttemptId, roles: &[&str]) -> anyhow::Result<()> {
         let start = (self.batch_sequence + 1) * 1_000_000_000;
         let mut encoder = Encoder::default();
         for index in 0..100 {
@@ -202,7 +232,11 @@ impl Life {
             inference_count: 10,
             ..Default::default()
         };
-        let completed = v1::Completed { windows: vec![window], ..Default::default() };
+        let job = match self.workload.clone() {
+            Some(v1::assignment::Workload::Job(job)) => Some(hand_in(streams, attempt, &job, roles).await?),
+            _ => None,
+        };
+        let completed = v1::Completed { windows: vec![window], job, ..Default::default() };
         self.end(streams, attempt, v1::trial_outcome::Result::Completed(completed)).await
     }
 
@@ -212,7 +246,13 @@ impl Life {
         attempt: &AttemptId,
         reason: v1::FailureReason,
     ) -> anyhow::Result<()> {
-        let failure = v1::Failure { reason: reason.into(), message: "the script says so".to_owned(), log: None };
+        let log = match self.workload {
+            Some(v1::assignment::Workload::Job(_)) => {
+                Some(put(streams, "log.txt", format!("log of {attempt}\n")).await?)
+            }
+            _ => None,
+        };
+        let failure = v1::Failure { reason: reason.into(), message: "the script says so".to_owned(), log };
         self.end(streams, attempt, v1::trial_outcome::Result::Failure(failure)).await
     }
 
@@ -251,6 +291,40 @@ impl Life {
         anyhow::ensure!(answer.is_some(), "the collector left");
         Ok(())
     }
+}
+
+/// What a job that goes well leaves: files whose content tells who made them.
+async fn hand_in(
+    streams: &mut Streams,
+    attempt: &AttemptId,
+    job: &v1::JobWorkload,
+    roles: &[&str],
+) -> anyhow::Result<v1::JobSummary> {
+    let mut artifacts = Vec::new();
+    for role in roles {
+        let artifact = put(streams, &format!("{role}.bin"), format!("{role} of {attempt}\n")).await?;
+        artifacts.push(v1::JobArtifact { role: (*role).to_owned(), artifact: Some(artifact) });
+    }
+    Ok(v1::JobSummary {
+        kind: job.kind,
+        result_json: r#"{"schema":"tinywatt.result.v1","framework":{"name":"script","version":"1"}}"#.to_owned(),
+        artifacts,
+        log: Some(put(streams, "log.txt", format!("log of {attempt}\n")).await?),
+        memory_bytes_peak: 1,
+    })
+}
+
+async fn put(streams: &mut Streams, name: &str, content: String) -> anyhow::Result<v1::ArtifactRef> {
+    let sha256 = Sha256::of(content.as_bytes()).0.to_vec();
+    let size_bytes = u64::try_from(content.len())?;
+    let artifact = v1::ArtifactRef { sha256: sha256.clone(), size_bytes, name: name.to_owned() };
+    let request = v1::PutRequest { sha256: Some(sha256), size_bytes: Some(size_bytes), chunk: content.into_bytes() };
+    streams.artifacts.put(tokio_stream::once(request)).await?;
+    Ok(artifact)
+}
+
+fn training() -> v1::JobProgress {
+    v1::JobProgress { phase: "train".to_owned(), epoch: Some(2), text: "x".repeat(100_000), ..Default::default() }
 }
 
 async fn say(work: &mpsc::Sender<v1::WorkRequest>, item: v1::work_request::Item) -> anyhow::Result<()> {

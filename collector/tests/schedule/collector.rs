@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tinywatt_collector::result::{InvalidReason, Kind, Measurement, TrialResult, Uncertain, WindowResult};
+use tinywatt_collector::result::{
+    InvalidReason, JobArtifact, JobResult, Kind, Measurement, TrialResult, Uncertain, WindowResult,
+};
 use tinywatt_collector::schedule;
 use tinywatt_collector::schedule::driver::Assess;
 use tinywatt_collector::server::{Config, ServeError, Server};
@@ -158,15 +160,28 @@ impl Collector {
         self.store().attempts(run).await.unwrap()
     }
 
+    /// The trials of a run.
+    pub(crate) async fn trials(&self, run: &RunId) -> Vec<v1::PlannedTrial> {
+        self.store().run(run).await.unwrap().expect("a known run").trials
+    }
+
+    /// The invalid attempts of a run that goes on, as "trial.attempt code".
+    pub(crate) async fn broken_so_far(&self, run: &RunId) -> Vec<String> {
+        let results = self.attempts(run).await.into_iter().filter_map(|row| row.result);
+        results.filter(|result| !result.is_valid()).map(word).collect()
+    }
+
     /// The invalid attempts, as "trial.attempt code".
     pub(crate) async fn broken(&self, run: &RunId) -> Vec<String> {
         let rows = self.attempts(run).await;
         let results = rows.into_iter().map(|row| row.result.expect("every attempt has a result"));
         let broken = results.filter(|result| !result.is_valid());
-        let word =
-            |result: TrialResult| format!("{}.{} {}", result.trial, result.attempt, result.invalid_reasons[0].code);
         broken.map(word).collect()
     }
+}
+
+fn word(result: TrialResult) -> String {
+    format!("{}.{} {}", result.trial, result.attempt, result.invalid_reasons[0].code)
 }
 
 /// A submission of `treatments` on `nodes`.
@@ -204,14 +219,55 @@ pub(crate) fn submission(nodes: &[&str], treatments: &[&str], replicate_count: u
     }
 }
 
+/// A study: `train` and `optimise` on the host, and an inference of each one's model on the device.
+pub(crate) fn study(host: &str, device: &str, replicate_count: u32) -> v1::SubmitRequest {
+    let mut request = submission(&[device], &["infer-float32", "infer-int8"], replicate_count);
+    for (treatment, maker) in request.treatments.iter_mut().zip(["train", "optimise"]) {
+        let Some(Workload::Inference(inference)) = &mut treatment.workload else { unreachable!() };
+        inference.model = None;
+        inference.model_from = Some(produced(maker, "model"));
+    }
+    let job = |name: &str, kind: v1::JobKind, input: v1::JobInput| v1::Treatment {
+        name: name.to_owned(),
+        nodes: vec![host.to_owned()],
+        workload: Some(Workload::Job(v1::JobWorkload {
+            kind: kind.into(),
+            command: vec!["trainer".to_owned()],
+            config_json: "{}".to_owned(),
+            inputs: vec![input],
+            seed: 7,
+            thread_count: 1,
+            device: v1::JobDevice::Cpu.into(),
+            idle_ns: 1_000_000_000,
+            time_limit_ns: 60_000_000_000,
+            output_bytes_max: 1 << 20,
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let inputs = v1::ArtifactRef { sha256: Sha256::of(INPUTS).0.to_vec(), size_bytes: 6, name: "train".to_owned() };
+    let train = v1::JobInput { name: "train".to_owned(), source: Some(v1::job_input::Source::Artifact(inputs)) };
+    let parent = v1::job_input::Source::Produced(produced("train", "checkpoint"));
+    let parent = v1::JobInput { name: "parent".to_owned(), source: Some(parent) };
+    request.treatments.push(job("train", v1::JobKind::Train, train));
+    request.treatments.push(job("optimise", v1::JobKind::Optimise, parent));
+    request
+}
+
+fn produced(treatment: &str, role: &str) -> v1::Produced {
+    v1::Produced { treatment: treatment.to_owned(), role: role.to_owned() }
+}
+
 /// Takes every completed outcome for valid. Stands in for the real assessment, which has tests of its own.
 pub(crate) fn assess_by_word() -> Assess {
-    Arc::new(|attempt, planned, outcome| {
+    Arc::new(|attempt, planned, _, outcome| {
         Box::pin(async move {
             let (invalid_reasons, measurement) = match outcome.result.expect("a result") {
                 v1::trial_outcome::Result::Completed(completed) => {
                     let boot = BootId::from_bytes(&outcome.samples_boot_id).expect("a boot id");
-                    (vec![], Some(measurement(boot, &completed)))
+                    let mut measurement = measurement(boot, &completed);
+                    measurement.job = completed.job.as_ref().map(job);
+                    (vec![], Some(measurement))
                 }
                 v1::trial_outcome::Result::Failure(failure) => {
                     (vec![InvalidReason { code: "failed".to_owned(), message: failure.message }], None)
@@ -235,9 +291,9 @@ pub(crate) fn assess_by_word() -> Assess {
 /// As by word, but first attempts have a hole and therefore no figures.
 pub(crate) fn assess_first_as_hole() -> Assess {
     let by_word = assess_by_word();
-    Arc::new(move |attempt, planned, outcome| {
+    Arc::new(move |attempt, planned, workload, outcome| {
         let is_first = attempt.attempt == 1;
-        let judged = by_word(attempt, planned, outcome);
+        let judged = by_word(attempt, planned, workload, outcome);
         Box::pin(async move {
             let mut result = judged.await?;
             if is_first {
@@ -252,7 +308,7 @@ pub(crate) fn assess_first_as_hole() -> Assess {
 
 /// Never comes to an end: what a collector is at when it is killed.
 pub(crate) fn assess_for_ever() -> Assess {
-    Arc::new(|_, _, _| Box::pin(std::future::pending()))
+    Arc::new(|_, _, _, _| Box::pin(std::future::pending()))
 }
 
 fn measurement(boot: BootId, completed: &v1::Completed) -> Measurement {
@@ -280,5 +336,35 @@ fn measurement(boot: BootId, completed: &v1::Completed) -> Measurement {
         inference: None,
         model: None,
         job: None,
+    }
+}
+
+fn job(summary: &v1::JobSummary) -> JobResult {
+    let artifact = |made: &v1::JobArtifact| {
+        let artifact = made.artifact.clone().expect("named");
+        JobArtifact {
+            role: made.role.clone(),
+            name: artifact.name,
+            sha256: Sha256::from_bytes(&artifact.sha256).expect("32 bytes").to_string(),
+            file_bytes: artifact.size_bytes,
+            model: None,
+        }
+    };
+    JobResult {
+        kind: "train".to_owned(),
+        framework: "script".to_owned(),
+        framework_version: "1".to_owned(),
+        duration_seconds: 1.0,
+        energy_joules: Uncertain { value: 1.0, expanded_uncertainty: None },
+        energy_joules_above_idle: None,
+        phases: vec![],
+        parameter_count: None,
+        mac_count: None,
+        confusion: vec![],
+        memory_bytes_peak: 0,
+        epochs: vec![],
+        artifacts: summary.artifacts.iter().map(artifact).collect(),
+        grid_intensity_g_per_kwh: None,
+        notes: vec![],
     }
 }

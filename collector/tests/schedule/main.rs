@@ -3,6 +3,7 @@
 
 mod agent;
 mod collector;
+mod jobs;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tinywatt_collector::server::{Config, Server, StartError};
 use tinywatt_proto::ids::{AttemptId, BootId};
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::assignment_service_client::AssignmentServiceClient;
+use tinywatt_proto::v1::node_service_client::NodeServiceClient;
 use tonic::Code;
 
 /// Grace of tests in which nobody is to be given up.
@@ -288,6 +290,38 @@ async fn what_is_not_there_is_named() {
     assert_eq!(refusal.code(), Code::FailedPrecondition);
     let refusal = assignments.work(tokio_stream::once(v1::WorkRequest { item: None })).await.unwrap_err();
     assert_eq!(refusal.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_second_agent_of_a_name_is_refused_until_the_first_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let first = Agent::start(collector.address.subscribe(), "p", always(Act::StayAway));
+    collector.await_nodes(&["p"]).await;
+    let address = *collector.address.borrow();
+    let mut nodes = NodeServiceClient::connect(format!("http://{address}")).await.unwrap();
+    let boot_id = BootId::random().to_vec();
+    let request = v1::RegisterRequest { node: "p".to_owned(), boot_id, ..Default::default() };
+    let refusal = nodes.register(request.clone()).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::AlreadyExists);
+    let message = "node 'p' is already connected from another agent: stop that one, or give one of them another `node`";
+    assert!(refusal.message().starts_with(message), "{}", refusal.message());
+    // Nothing of the newcomer is kept.
+    let known = collector.control().await.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner().nodes;
+    assert_eq!(known[0].capabilities.as_ref().map(|known| known.channels.len()), Some(1));
+
+    // The same start may replace its own connection; another may come once the first has left.
+    let capabilities = known[0].capabilities.clone();
+    let own = v1::RegisterRequest { boot_id: first.boot().to_vec(), capabilities, ..request.clone() };
+    nodes.register(own).await.unwrap();
+    collector.submit(submission(&["p"], &["a"], 1)).await;
+    until("it has left", || first.assigned().len() == 1).await;
+    let comes_in = async {
+        while nodes.register(request.clone()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, comes_in).await.expect("the newcomer is let in");
 }
 
 #[tokio::test]

@@ -2572,6 +2572,9 @@ pub struct RunSummary {
     /// Absent while running.
     #[prost(uint64, optional, tag = "8")]
     pub ended_unix_ns: ::core::option::Option<u64>,
+    /// Trials that are never executed, because one that they need stayed invalid.
+    #[prost(uint32, tag = "9")]
+    pub skipped_count: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRunsRequest {}

@@ -8,7 +8,7 @@ use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
 use tinywatt_proto::v1;
 use tokio::task::{Id, JoinError};
 
-use super::{Driver, DriverError};
+use super::{Driver, DriverError, produced, treatment_of, workload_of};
 use crate::assess;
 use crate::clock;
 use crate::result::{InvalidReason, TrialResult};
@@ -25,8 +25,11 @@ impl Driver {
         while let Some(command) = commands.pop_front() {
             match command {
                 Command::Assign { node, attempt } => {
-                    let assignment = self.assign(&node, &attempt).await?;
-                    commands.extend(self.tell(&node, v1::work_response::Item::Assignment(assignment)));
+                    let more = match self.assign(&node, &attempt).await? {
+                        Ok(assignment) => self.tell(&node, v1::work_response::Item::Assignment(assignment)),
+                        Err(reason) => self.refuse(node, attempt, reason).await?,
+                    };
+                    commands.extend(more);
                 }
                 Command::CancelAttempt { node, attempt, reason } => {
                     tracing::info!(%node, %attempt, reason, "attempt cancelled");
@@ -42,32 +45,69 @@ impl Driver {
         Ok(())
     }
 
-    /// Notes the attempt in the store, then puts its assignment together.
-    async fn assign(&mut self, node: &NodeId, attempt: &AttemptId) -> Result<v1::Assignment, DriverError> {
+    /// Notes the attempt in the store, then puts its assignment together; or says why there is none.
+    async fn assign(
+        &mut self,
+        node: &NodeId,
+        attempt: &AttemptId,
+    ) -> Result<Result<v1::Assignment, InvalidReason>, DriverError> {
         self.store.start_attempt(attempt, node, clock::unix_ns()).await.map_err(DriverError::Write)?;
         let row = self.runs[&attempt.run].clone();
         let planned = planned(&row, attempt);
-        let design = row.submit.design.as_ref();
-        let mut channel = design.map_or_else(String::new, |design| design.channel.clone());
-        if channel.is_empty() {
-            // The check found exactly one; should the node have others by now, the agent says what it misses.
-            let nodes = self.store.nodes().await.map_err(DriverError::Read)?;
-            let row = nodes.into_iter().find(|row| row.node == *node);
-            let only = row.and_then(|row| row.capabilities.channels.into_iter().next());
-            channel = only.map_or_else(String::new, |channel| channel.name);
-        }
-        let treatment = row.submit.treatments.iter().find(|treatment| treatment.name == planned.treatment);
+        let treatment = treatment_of(&row, planned);
+        let channel = self.channel(node, &row, treatment).await?;
+        let workload = match treatment.and_then(|treatment| treatment.workload.clone()) {
+            None => None,
+            Some(workload) => {
+                let made = produced::made_for(&self.store, &row, planned).await.map_err(DriverError::Read)?;
+                match produced::resolve(workload, &made, planned.replicate) {
+                    Ok(workload) => Some(workload),
+                    Err(reason) => return Ok(Err(reason)),
+                }
+            }
+        };
         let trial = Some(v1::TrialKey::from(attempt));
         let progress =
             v1::Progress { trial: trial.clone(), phase: v1::Phase::Prepare.into(), fraction: 0.0, job: None };
         self.progress.insert(node.clone(), progress);
         tracing::info!(%node, %attempt, treatment = planned.treatment, "attempt assigned");
-        let workload = treatment.and_then(|treatment| treatment.workload.clone()).map(|workload| match workload {
-            v1::treatment::Workload::Inference(inference) => v1::assignment::Workload::Inference(inference),
-            v1::treatment::Workload::Replay(replay) => v1::assignment::Workload::Replay(replay),
-            v1::treatment::Workload::Job(job) => v1::assignment::Workload::Job(job),
-        });
-        Ok(v1::Assignment { trial, channel, workload, further_channels: Vec::new() })
+        let further_channels = treatment.map_or_else(Vec::new, |treatment| treatment.further_channels.clone());
+        Ok(Ok(v1::Assignment { trial, channel, workload, further_channels }))
+    }
+
+    /// The channel that measures: the treatment's, or the design's, or the only one of the node.
+    async fn channel(
+        &self,
+        node: &NodeId,
+        row: &RunRow,
+        treatment: Option<&v1::Treatment>,
+    ) -> Result<String, DriverError> {
+        let of_treatment = treatment.map(|treatment| &treatment.channel);
+        let of_design = row.submit.design.as_ref().map(|design| &design.channel);
+        let named = [of_treatment, of_design].into_iter().flatten().find(|channel| !channel.is_empty());
+        if let Some(named) = named {
+            return Ok(named.clone());
+        }
+        // The check found exactly one; should the node have others by now, the agent says what it misses.
+        let nodes = self.store.nodes().await.map_err(DriverError::Read)?;
+        let channels = nodes.into_iter().find(|row| row.node == *node).map(|row| row.capabilities.channels);
+        // A recording cannot measure what happens now.
+        let live = |channel: &v1::Channel| channel.kind() != v1::FigureKind::MeasuredElsewhere;
+        let only = channels.into_iter().flatten().find(live);
+        Ok(only.map_or_else(String::new, |channel| channel.name))
+    }
+
+    /// Closes an attempt that cannot be given to its node, which stays free.
+    async fn refuse(
+        &mut self,
+        node: NodeId,
+        attempt: AttemptId,
+        reason: InvalidReason,
+    ) -> Result<Vec<Command>, DriverError> {
+        self.record_invalid(&attempt, reason.clone()).await?;
+        let mut commands = self.decide(Event::Assessed { attempt: attempt.clone(), invalid_reasons: vec![reason] });
+        commands.extend(self.decide(Event::Finished { node, attempt }));
+        Ok(commands)
     }
 
     /// Sends to an agent. One that cannot be reached is gone, which may lead to further commands.
@@ -90,8 +130,18 @@ impl Driver {
                 let outcome = store.outcome(&attempt).await.map_err(DriverError::Read)?;
                 let outcome = outcome.expect("an attempt is assessed once its outcome is committed");
                 let planned = planned(&row, &attempt);
-                let result = match assess(attempt.clone(), planned.clone(), outcome).await {
-                    Ok(result) => result,
+                let workload = workload_of(&row, planned);
+                let made = produced::made_for(&store, &row, planned).await.map_err(DriverError::Read)?;
+                let result = match assess(attempt.clone(), planned.clone(), workload.cloned(), outcome).await {
+                    Ok(mut result) => {
+                        if result.is_valid() {
+                            result.invalid_reasons = produced::missing(&row, planned, &result);
+                        }
+                        if let Some(measurement) = result.measurement.as_mut() {
+                            measurement.model = produced::model(workload, &made);
+                        }
+                        result
+                    }
                     Err(error @ (ReadError::Database { .. } | ReadError::Closed { .. })) => {
                         return Err(DriverError::Read(error));
                     }

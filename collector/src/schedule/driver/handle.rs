@@ -47,6 +47,7 @@ pub(super) enum Input {
     Submit { submission: Box<Submission>, answer: oneshot::Sender<Result<RunId, SubmitError>> },
     Cancel { run: RunId, answer: oneshot::Sender<bool> },
     Watch { run: RunId, answer: oneshot::Sender<Option<Snapshot>> },
+    ConnectedBoot { node: NodeId, answer: oneshot::Sender<Option<BootId>> },
     ConnectedNodes { answer: oneshot::Sender<Vec<(NodeId, Option<AttemptId>)>> },
 }
 
@@ -123,6 +124,14 @@ impl Handle {
     /// When the collector is stopping.
     pub async fn connected_nodes(&self) -> Result<Vec<(NodeId, Option<AttemptId>)>, Stopped> {
         self.ask(|answer| Input::ConnectedNodes { answer }).await
+    }
+
+    /// The start of the agent that is connected as a node; `None` when none is.
+    ///
+    /// # Errors
+    /// When the collector is stopping.
+    pub async fn connected_boot(&self, node: NodeId) -> Result<Option<BootId>, Stopped> {
+        self.ask(|answer| Input::ConnectedBoot { node, answer }).await
     }
 
     /// Waits until the driver has ended.

@@ -6,6 +6,7 @@
 mod act;
 mod handle;
 mod link;
+mod produced;
 mod resume;
 mod run_id;
 mod watch;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
 use tinywatt_proto::v1;
+use tinywatt_proto::v1::treatment::Workload;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::{Id, JoinSet};
 use tokio::time::MissedTickBehavior;
@@ -49,18 +51,23 @@ const TICK: Duration = Duration::from_secs(1);
 /// What an assessment gives: a result, or that the store could not be read.
 type Assessed = Result<TrialResult, ReadError>;
 
-/// Turns a committed outcome into a result. A function, so that the driver need not know samples.
+/// Turns a committed outcome of a workload into a result. A function, so that the driver need not know samples.
 pub type Assess = Arc<
-    dyn Fn(AttemptId, v1::PlannedTrial, v1::TrialOutcome) -> Pin<Box<dyn Future<Output = Assessed> + Send>>
+    dyn Fn(
+            AttemptId,
+            v1::PlannedTrial,
+            Option<Workload>,
+            v1::TrialOutcome,
+        ) -> Pin<Box<dyn Future<Output = Assessed> + Send>>
         + Send
         + Sync,
 >;
 
 /// The real [`Assess`], on the samples of a store.
 pub fn assess_from(store: Store) -> Assess {
-    Arc::new(move |attempt, planned, outcome| {
+    Arc::new(move |attempt, planned, workload, outcome| {
         let store = store.clone();
-        Box::pin(async move { assess::run(&store, &attempt, &planned, &outcome).await })
+        Box::pin(async move { assess::run(&store, &attempt, &planned, workload.as_ref(), &outcome).await })
     })
 }
 
@@ -166,7 +173,11 @@ impl Driver {
             Input::Progress { node, link, attempt, progress } if self.is_current(&node, link) => {
                 let phase = progress.phase();
                 self.note_progress(&node, progress);
-                if is_open_ended(phase) {
+                let is_open_ended = self.runs.get(&attempt.run).is_some_and(|row| {
+                    let planned = row.trials.iter().find(|planned| planned.trial == attempt.trial);
+                    is_open_ended(phase, planned.and_then(|planned| workload_of(row, planned)))
+                });
+                if is_open_ended {
                     self.step(Event::OpenEndedProgress { node, attempt }).await?;
                 }
                 Ok(())
@@ -197,6 +208,10 @@ impl Driver {
                 let _ = answer.send(self.snapshot(&run));
                 Ok(())
             }
+            Input::ConnectedBoot { node, answer } => {
+                let _ = answer.send(self.links.get(&node).map(|link| link.boot));
+                Ok(())
+            }
             Input::ConnectedNodes { answer } => {
                 let nodes = self.state.connected_nodes();
                 let _ = answer.send(nodes.map(|(node, attempt)| (node.clone(), attempt.cloned())).collect());
@@ -208,4 +223,14 @@ impl Driver {
     fn is_current(&self, node: &NodeId, link: u64) -> bool {
         self.links.get(node).is_some_and(|current| current.id == link)
     }
+}
+
+/// The treatment that a trial executes.
+fn treatment_of<'a>(row: &'a RunRow, planned: &v1::PlannedTrial) -> Option<&'a v1::Treatment> {
+    row.submit.treatments.iter().find(|treatment| treatment.name == planned.treatment)
+}
+
+/// What a trial executes.
+fn workload_of<'a>(row: &'a RunRow, planned: &v1::PlannedTrial) -> Option<&'a Workload> {
+    treatment_of(row, planned)?.workload.as_ref()
 }

@@ -1,14 +1,14 @@
 //! From rows of the store to what the state machine is told: at a restart, and for a new run.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tinywatt_proto::ids::RunId;
 use tinywatt_proto::v1;
 
 use super::handle::Submission;
-use super::{Driver, DriverError, SubmitError, run_id};
+use super::{Driver, DriverError, SubmitError, run_id, workload_of};
 use crate::clock;
+use crate::schedule::workload::time_limit;
 use crate::schedule::{Event, OpenAttempt, RunPlan, TrialPlan};
 use crate::store::{AttemptRow, CatalogueError, RunRow};
 
@@ -81,7 +81,8 @@ fn run_plan(row: &RunRow, attempts: &[AttemptRow], open_attempts: Vec<OpenAttemp
             node: planned.node.parse().expect("the submission's check admits names only"),
             block: planned.block,
             treatment: planned.treatment.clone(),
-            estimate: Duration::from_nanos(planned.duration_ns),
+            limit: time_limit(workload_of(row, planned)),
+            needs: planned.needs.clone(),
             attempt_count: own().map(|attempt| attempt.attempt.attempt).max().unwrap_or(0),
             is_valid: own().any(is_valid),
         }

@@ -1,6 +1,6 @@
 //! What those who watch a run are told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
@@ -8,6 +8,7 @@ use tinywatt_proto::v1;
 
 use super::Driver;
 use crate::schedule::Counts;
+use crate::schedule::state::{Reach, unreachable};
 use crate::store::{AttemptRow, RunRow};
 
 /// How far a run is, and what it executes now.
@@ -36,10 +37,21 @@ pub struct Change {
 pub fn summary(row: &RunRow, attempts: &[AttemptRow]) -> v1::RunSummary {
     let results = || attempts.iter().filter_map(|attempt| Some((attempt.attempt.trial, attempt.result.as_ref()?)));
     let valid: BTreeSet<u32> = results().filter(|(_, result)| result.is_valid()).map(|(trial, _)| trial).collect();
+    let mut tries: BTreeMap<u32, u32> = BTreeMap::new();
+    results().for_each(|(trial, _)| *tries.entry(trial).or_default() += 1);
+    let attempt_count_max = row.submit.design.as_ref().map_or(1, |design| design.attempt_count_max.max(1));
+    let needs: Vec<&[u32]> = row.trials.iter().map(|planned| planned.needs.as_slice()).collect();
+    let tries = |index: usize| tries.get(&row.trials[index].trial).copied().unwrap_or(0);
+    let lost = unreachable(&needs, |index| match row.trials[index].trial {
+        trial if valid.contains(&trial) => Reach::Valid,
+        _ if tries(index) >= attempt_count_max => Reach::Never,
+        _ => Reach::ByNeeds,
+    });
     let counts = Counts {
         trial_count: count(row.trials.len()),
         valid_count: count(valid.len()),
         invalid_attempt_count: count(results().filter(|(_, result)| !result.is_valid()).count()),
+        skipped_count: count(lost.into_iter().filter(|index| tries(*index) < attempt_count_max).count()),
     };
     summarise(row, counts, row.state, row.ended_unix_ns)
 }
@@ -54,7 +66,15 @@ fn summarise(row: &RunRow, counts: Counts, state: v1::RunState, ended_unix_ns: O
         invalid_attempt_count: counts.invalid_attempt_count,
         started_unix_ns: row.started_unix_ns,
         ended_unix_ns,
+        skipped_count: counts.skipped_count,
     }
+}
+
+/// Most of a job's own words that is passed on: every watcher is sent them, several times a second.
+const WORDS_BYTES_MAX: usize = 256;
+
+fn shorten(words: &mut String) {
+    words.truncate(words.floor_char_boundary(WORDS_BYTES_MAX));
 }
 
 fn count(items: usize) -> u32 {
@@ -87,7 +107,11 @@ impl Driver {
         self.publish(&row.run, text.to_owned(), run, Vec::new());
     }
 
-    pub(super) fn note_progress(&mut self, node: &NodeId, progress: v1::Progress) {
+    pub(super) fn note_progress(&mut self, node: &NodeId, mut progress: v1::Progress) {
+        if let Some(job) = &mut progress.job {
+            shorten(&mut job.phase);
+            shorten(&mut job.text);
+        }
         let Some(known) = self.progress.get_mut(node).filter(|known| known.trial == progress.trial) else { return };
         *known = progress;
         let run = known.trial.as_ref().and_then(|trial| trial.run_id.parse::<RunId>().ok());

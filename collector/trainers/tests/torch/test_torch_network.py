@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from tinywatt_trainers.architecture import Architecture
 
+# TorchScript is deprecated, and here the subject.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 
 def described(layers: Sequence[Mapping[str, object]], shape: list[int], class_count: int, count: int) -> Architecture:
     members = {
@@ -92,3 +95,11 @@ def test_an_address_that_was_an_operator_once_does_not_stop_the_compiler() -> No
     with pytest.raises(RuntimeError, match="builtin cannot be used as a value"):
         torch.jit.script(network)
     assert torchscript.scripted(network)(torch.zeros(2, 8, 8, 1)).shape == (2, 10)
+
+
+def test_an_untrained_network_answers_as_in_keras() -> None:
+    network = build(architecture_from("resnet8", "test"), 5).eval()
+    inputs = (torch.arange(32.0 * 32 * 3).reshape(1, 32, 32, 3) % 17 - 8) / 8
+    # What the Keras trainer's network of the same seed gives, with TensorFlow 2.21.
+    keras = [1.07989, -0.53488, -2.33348, -0.64891, 0.41354, 0.2389, 2.78095, 0.57132, -0.59435, 0.80322]
+    assert torch.allclose(network(inputs)[0], torch.tensor(keras), atol=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -117,6 +118,14 @@ def test_the_saved_model_describes_itself(trained: Done) -> None:
         "parameter_count": 3682,
         "mac_count": 25408,
     }
+
+
+def test_the_description_is_where_a_reader_of_zips_finds_it(trained: Done) -> None:
+    with zipfile.ZipFile(model_of(trained)) as archive:
+        (name,) = (
+            name for name in archive.namelist() if name.count("/") == 2 and name.endswith("/extra/tinywatt.json")
+        )
+        assert json.loads(archive.read(name)) == torchscript.description(model_of(trained))
 
 
 def test_a_seed_decides_everything(do: Do) -> None:

@@ -38,7 +38,10 @@ def write(
         "random_state": torch.get_rng_state(),
         "random_state_gpu": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
-    torch.save(state, path)
+    # Written by Python, whose errors name the file and the reason.
+    content = io.BytesIO()
+    torch.save(state, content)
+    path.write_bytes(content.getbuffer())
 
 
 def restore(
@@ -50,7 +53,7 @@ def restore(
         file: The checkpoint.
         architecture: What the network is built for.
         network: The network.
-        optimiser: Given, training goes on: its memory and the random state are restored, too.
+        optimiser: Given, training goes on: its memory and the random state are restored, too, its step size is kept.
 
     Returns:
         Epochs that the checkpoint was trained for.
@@ -75,7 +78,10 @@ def restore(
             "name the parent's own architecture"
         ) from error
     if optimiser is not None:
+        rates = [group["lr"] for group in optimiser.param_groups]
         optimiser.load_state_dict(state["optimiser"])
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
         torch.set_rng_state(state["random_state"])
         if torch.cuda.is_available() and state["random_state_gpu"] is not None:
             torch.cuda.set_rng_state(state["random_state_gpu"])

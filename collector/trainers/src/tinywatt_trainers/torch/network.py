@@ -52,6 +52,7 @@ def build(architecture: Architecture, seed: int) -> fx.GraphModule:
         values[layer.id] = _node(graph, modules, f"layer_{index}", layer, sources)
     graph.output(values[architecture.layers[-1].id])
     network = fx.GraphModule(modules, graph, class_name="Network")
+    assert parameter_count(network) == architecture.parameter_count
     _set_initial_weights(network, architecture, seed)
     return network.to(memory_format=torch.channels_last)
 

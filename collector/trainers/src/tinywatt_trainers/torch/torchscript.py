@@ -6,6 +6,7 @@ inside the file is how whoever loads it can tell.
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,7 +60,10 @@ def write(
         "parameter_count": architecture.parameter_count,
         "mac_count": architecture.mac_count,
     }
-    torch.jit.save(module, str(path), _extra_files={DESCRIPTION_FILE: json.dumps(description)})
+    # Written by Python, whose errors name the file and the reason.
+    content = io.BytesIO()
+    torch.jit.save(module, content, _extra_files={DESCRIPTION_FILE: json.dumps(description)})
+    path.write_bytes(content.getbuffer())
 
 
 def read(path: Path) -> torch.jit.ScriptModule:
