@@ -77,7 +77,7 @@ pub fn run(config: &Config, environment: &Environment, surroundings: &Surroundin
     }
     say(checks::clock())?;
     say(checks::runtime(config, surroundings))?;
-    checks::torch(config, surroundings).into_iter().try_for_each(&mut say)?;
+    checks::linked(config, surroundings).try_for_each(&mut say)?;
     say(checks::spool(config))?;
     say(checks::jobs(config))?;
     say(runtime.block_on(checks::collector(config)))?;

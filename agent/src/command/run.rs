@@ -15,7 +15,7 @@ use crate::batch::Batcher;
 use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::inference::locate::Surroundings;
-use crate::inference::runtimes::{self, RuntimeError, WorkerProgram};
+use crate::inference::runtimes::{self, WorkerProgram};
 use crate::job::Jobs;
 use crate::link::artifacts::Artifacts;
 use crate::link::{Identity, Link, endpoint};
@@ -162,11 +162,11 @@ fn find_programs(config: &Config, surroundings: &Surroundings) -> Vec<WorkerProg
         Ok(program) => programs.push(program),
         Err(error) => tracing::warn!(error = %Chain(&error), "this node runs no .tflite models"),
     }
-    match runtimes::torchscript(&config.inference, surroundings) {
-        Ok(program) => programs.push(program),
-        // Most nodes have no PyTorch and want none.
-        Err(RuntimeError::TorchMissing { .. }) if config.inference.torch_worker.is_none() => {}
-        Err(error) => tracing::warn!(error = %Chain(&error), "this node runs no TorchScript modules"),
+    for linked in &runtimes::LINKED {
+        match linked.find(&config.inference, surroundings) {
+            Ok(program) => programs.extend(program),
+            Err(error) => tracing::warn!(error = %Chain(&error), "this node runs no {}", linked.models),
+        }
     }
     programs
 }

@@ -12,4 +12,6 @@ pub struct InferenceConfig {
     pub litert_library: Option<PathBuf>,
     /// The worker program that links PyTorch. When absent it is looked for beside the agent.
     pub torch_worker: Option<PathBuf>,
+    /// The worker program that links ExecuTorch. When absent it is looked for beside the agent.
+    pub executorch_worker: Option<PathBuf>,
 }

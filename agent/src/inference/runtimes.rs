@@ -11,11 +11,48 @@ use super::release;
 /// Name of LiteRT in experiments.
 pub const LITERT: &str = "litert";
 
-/// Name of PyTorch's runtime of TorchScript modules in experiments.
-pub const TORCHSCRIPT: &str = "torchscript";
+/// A runtime whose library is linked by a worker program of its own.
+#[derive(Debug)]
+pub struct Linked {
+    /// Name of the runtime in experiments.
+    pub runtime: &'static str,
+    /// The library's name for people.
+    pub library: &'static str,
+    /// What it executes.
+    pub models: &'static str,
+    /// File name of the worker program.
+    pub program: &'static str,
+    /// The cargo feature that builds it, of the part of this project with the same name.
+    feature: &'static str,
+    /// Where the configuration names the program.
+    setting: &'static str,
+    named: fn(&InferenceConfig) -> Option<&PathBuf>,
+}
 
-/// File name of the worker program that links PyTorch.
-pub const TORCH_WORKER: &str = "torch-worker";
+/// PyTorch, which runs TorchScript modules.
+pub const TORCHSCRIPT: Linked = Linked {
+    runtime: "torchscript",
+    library: "PyTorch",
+    models: "TorchScript modules",
+    program: "torch-worker",
+    feature: "torch",
+    setting: "inference.torch_worker",
+    named: |config| config.torch_worker.as_ref(),
+};
+
+/// ExecuTorch.
+pub const EXECUTORCH: Linked = Linked {
+    runtime: "executorch",
+    library: "ExecuTorch",
+    models: ".pte programs",
+    program: "executorch-worker",
+    feature: "executorch",
+    setting: "inference.executorch_worker",
+    named: |config| config.executorch_worker.as_ref(),
+};
+
+/// All runtimes with a worker program of their own.
+pub static LINKED: [Linked; 2] = [TORCHSCRIPT, EXECUTORCH];
 
 /// A runtime and its worker program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,18 +78,21 @@ pub enum RuntimeError {
     /// LiteRT's library is missing.
     #[error(transparent)]
     LiteRt(#[from] LocateError),
-    /// The worker program is not there.
-    #[error(
-        "no `{TORCH_WORKER}` at {}: build it with `cargo build --release -p tinywatt-torch --features torch` and put it \
-         beside the agent, or name it with `inference.torch_worker`", path.display()
-    )]
-    TorchMissing {
+    /// The worker program that the configuration names is not there.
+    #[error("no worker program at {}, which `{setting}` names: {advice}", path.display())]
+    Missing {
+        /// The setting.
+        setting: &'static str,
         /// Where it was looked for.
         path: PathBuf,
+        /// How to get one.
+        advice: String,
     },
     /// The worker program does not start.
-    #[error("{} does not start: is PyTorch's library still where it was when the program was built?", path.display())]
-    TorchStart {
+    #[error("{} does not start: is {library}'s library still where it was when the program was built?", path.display())]
+    Start {
+        /// The library.
+        library: &'static str,
         /// The program.
         path: PathBuf,
         /// Why.
@@ -60,8 +100,10 @@ pub enum RuntimeError {
         source: io::Error,
     },
     /// The worker program starts and fails.
-    #[error("{} fails: {said}; is PyTorch's library still where it was when the program was built?", path.display())]
-    TorchFails {
+    #[error("{} fails: {said}; is {library}'s library still where it was when the program was built?", path.display())]
+    Fails {
+        /// The library.
+        library: &'static str,
         /// The program.
         path: PathBuf,
         /// What it said.
@@ -80,24 +122,42 @@ pub fn litert(config: &InferenceConfig, surroundings: &Surroundings) -> Result<W
     Ok(WorkerProgram { runtime: LITERT, version: release::VERSION.to_owned(), exe, arguments: &["worker"], library })
 }
 
-/// Finds PyTorch's worker program and asks it for its version.
-///
-/// # Errors
-/// Any [`RuntimeError`]; [`RuntimeError::TorchMissing`] is what a node without PyTorch gives.
-pub fn torchscript(config: &InferenceConfig, surroundings: &Surroundings) -> Result<WorkerProgram, RuntimeError> {
-    let beside = || surroundings.executable.as_deref().and_then(Path::parent).map(|folder| folder.join(TORCH_WORKER));
-    let path = config.torch_worker.clone().or_else(beside).ok_or(RuntimeError::Executable)?;
-    if !path.exists() {
-        return Err(RuntimeError::TorchMissing { path });
+impl Linked {
+    /// How to get the worker program.
+    pub fn advice(&self) -> String {
+        let &Self { feature, program, .. } = self;
+        format!(
+            "`cargo build --release -p tinywatt-{feature} --features {feature}` builds `{program}`, to be put beside the \
+             agent"
+        )
     }
-    let output = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
-    let output = output.map_err(|source| RuntimeError::TorchStart { path: path.clone(), source })?;
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().chars().take(200).collect::<String>();
-    if !output.status.success() {
-        return Err(RuntimeError::TorchFails { path, said: said(&output.stderr) });
+
+    /// Finds the worker program and asks it for its version; `None` on a node that has none and names none, as most do.
+    ///
+    /// # Errors
+    /// Any [`RuntimeError`].
+    pub fn find(
+        &self,
+        config: &InferenceConfig,
+        surroundings: &Surroundings,
+    ) -> Result<Option<WorkerProgram>, RuntimeError> {
+        let &Self { library, program, setting, .. } = self;
+        let beside = || surroundings.executable.as_deref().and_then(Path::parent).map(|folder| folder.join(program));
+        let named = (self.named)(config);
+        let path = named.cloned().or_else(beside).ok_or(RuntimeError::Executable)?;
+        if !path.exists() {
+            let missing = RuntimeError::Missing { setting, path, advice: self.advice() };
+            return if named.is_some() { Err(missing) } else { Ok(None) };
+        }
+        let output = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
+        let output = output.map_err(|source| RuntimeError::Start { library, path: path.clone(), source })?;
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().chars().take(200).collect::<String>();
+        if !output.status.success() {
+            return Err(RuntimeError::Fails { library, path, said: said(&output.stderr) });
+        }
+        let version = said(&output.stdout);
+        Ok(Some(WorkerProgram { runtime: self.runtime, version, exe: path, arguments: &[], library: None }))
     }
-    let version = said(&output.stdout);
-    Ok(WorkerProgram { runtime: TORCHSCRIPT, version, exe: path, arguments: &[], library: None })
 }
 
 #[cfg(test)]
@@ -106,33 +166,64 @@ mod tests {
 
     use super::*;
 
-    fn program(folder: &Path, script: &str) -> InferenceConfig {
-        let path = folder.join(TORCH_WORKER);
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
-        InferenceConfig { torch_worker: Some(path), ..InferenceConfig::default() }
+    fn program(path: &Path, script: &str) {
+        std::fs::write(path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+
+    fn beside(folder: &Path) -> Surroundings {
+        Surroundings { executable: Some(folder.join("agent")), ..Surroundings::default() }
     }
 
     #[test]
     fn a_worker_program_tells_its_version() {
         let folder = tempfile::tempdir().expect("a folder");
-        let found = torchscript(&program(folder.path(), "echo 2.11.0"), &Surroundings::default()).expect("works");
-        assert_eq!((found.runtime, found.version.as_str()), ("torchscript", "2.11.0"));
+        for (linked, runtime) in LINKED.iter().zip(["torchscript", "executorch"]) {
+            program(&folder.path().join(linked.program), &format!("echo {runtime} 2.11.0"));
+            let found = linked.find(&InferenceConfig::default(), &beside(folder.path())).expect("works");
+            let found = found.expect("there");
+            assert_eq!((found.runtime, found.version), (runtime, format!("{runtime} 2.11.0")));
+        }
+    }
+
+    #[test]
+    fn each_has_a_setting_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (torch, executorch) = (folder.path().join("one"), folder.path().join("two"));
+        program(&torch, "echo 1");
+        program(&executorch, "echo 2");
+        let config = InferenceConfig {
+            torch_worker: Some(torch.clone()),
+            executorch_worker: Some(executorch.clone()),
+            ..InferenceConfig::default()
+        };
+        for (linked, exe) in [(TORCHSCRIPT, torch), (EXECUTORCH, executorch)] {
+            let found = linked.find(&config, &Surroundings::default()).expect("works").expect("there");
+            assert_eq!(found.exe, exe);
+        }
     }
 
     #[test]
     fn one_that_fails_is_told_with_its_words() {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = program(folder.path(), "echo libtorch_cpu.so: cannot open >&2; exit 127");
-        let error = torchscript(&config, &Surroundings::default()).expect_err("fails").to_string();
+        program(&folder.path().join("torch-worker"), "echo libtorch_cpu.so: cannot open >&2; exit 127");
+        let error =
+            TORCHSCRIPT.find(&InferenceConfig::default(), &beside(folder.path())).expect_err("fails").to_string();
         assert!(error.contains("libtorch_cpu.so: cannot open") && error.contains("torch-worker"), "{error}");
+        assert!(error.contains("PyTorch's library"), "{error}");
     }
 
     #[test]
-    fn a_missing_one_is_told_with_the_way_out() {
-        let executable = Some("/nowhere/agent".into());
-        let surroundings = Surroundings { executable, ..Surroundings::default() };
-        let error = torchscript(&InferenceConfig::default(), &surroundings).expect_err("not there").to_string();
-        assert!(error.contains("/nowhere/torch-worker") && error.contains("--features torch"), "{error}");
+    fn a_missing_one_matters_only_where_it_is_named() {
+        let nowhere = beside(Path::new("/nowhere"));
+        let found = EXECUTORCH.find(&InferenceConfig::default(), &nowhere).expect("most nodes have none");
+        assert_eq!(found, None);
+        let config =
+            InferenceConfig { executorch_worker: Some("/nowhere/worker".into()), ..InferenceConfig::default() };
+        let error = EXECUTORCH.find(&config, &nowhere).expect_err("named, and not there").to_string();
+        for word in ["/nowhere/worker", "`inference.executorch_worker`", "-p tinywatt-executorch --features executorch"]
+        {
+            assert!(error.contains(word), "'{word}' is not in '{error}'");
+        }
     }
 }

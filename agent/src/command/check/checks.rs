@@ -6,7 +6,7 @@ use crate::clock::{Clock as _, Monotonic};
 use crate::config::{Config, Environment};
 use crate::inference::locate::Surroundings;
 use crate::inference::release;
-use crate::inference::runtimes::{self, RuntimeError};
+use crate::inference::runtimes::LINKED;
 use crate::link::ask;
 use crate::sampler::{Event, Sampler, SamplerConfig, Scheduling};
 use crate::sensor::{self, SensorConfig};
@@ -157,16 +157,18 @@ pub(super) fn runtime(config: &Config, surroundings: &Surroundings) -> Finding {
     }
 }
 
-/// PyTorch's worker program: most nodes have none, which is no finding.
-pub(super) fn torch(config: &Config, surroundings: &Surroundings) -> Option<Finding> {
-    const SUBJECT: &str = "PyTorch";
-    match runtimes::torchscript(&config.inference, surroundings) {
-        Ok(program) => {
-            Some(Finding::new(Verdict::Ok, SUBJECT, format!("{}, {}", program.version, program.exe.display())))
+/// The worker programs of linked runtimes. Most nodes have none and want none; whoever does is told how.
+pub(super) fn linked(config: &Config, surroundings: &Surroundings) -> impl Iterator<Item = Finding> {
+    LINKED.iter().map(|linked| match linked.find(&config.inference, surroundings) {
+        Ok(Some(program)) => {
+            Finding::new(Verdict::Ok, linked.library, format!("{}, {}", program.version, program.exe.display()))
         }
-        Err(RuntimeError::TorchMissing { .. }) if config.inference.torch_worker.is_none() => None,
-        Err(error) => Some(Finding::new(Verdict::Fail, SUBJECT, Chain(&error).to_string())),
-    }
+        Ok(None) => {
+            let detail = format!("not here, so this node runs no {}; {}", linked.models, linked.advice());
+            Finding::new(Verdict::Ok, linked.library, detail)
+        }
+        Err(error) => Finding::new(Verdict::Fail, linked.library, Chain(&error).to_string()),
+    })
 }
 
 pub(super) fn spool(config: &Config) -> Finding {
