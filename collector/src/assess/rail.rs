@@ -9,7 +9,6 @@ use tinywatt_proto::v1;
 use super::window::{self, Measured, Source};
 use super::{Expected, Kind, bounds, kind, reason, sum, uncertain, validity};
 use crate::result::{InvalidReason, Uncertain, WindowResult};
-use crate::schedule::WINDOW_PERIOD_COUNT_MIN;
 use crate::store::ReadError;
 
 /// What one channel saw.
@@ -123,28 +122,18 @@ async fn look_at_part(
     }))
 }
 
-/// Says that a window holds too few of the channel's periods for its energy to be known.
+/// Says that a window is too short for its energy to be known by the channel.
 fn too_short(channel: &v1::Channel, length: Duration, what: &str) -> Option<String> {
-    let period = period(channel);
-    let min = period.saturating_mul(WINDOW_PERIOD_COUNT_MIN);
+    let min = bounds::window_min(channel);
     (length < min).then(|| {
         format!(
             "{what} takes {:.3} s, and channel '{}', with a new value every {:.3} s, needs {:.3} s",
             length.as_secs_f64(),
             channel.name,
-            period.as_secs_f64(),
+            bounds::sample_period(channel).as_secs_f64(),
             min.as_secs_f64()
         )
     })
-}
-
-/// Time between two values that differ: that between readings, or between updates of what is read.
-fn period(channel: &v1::Channel) -> Duration {
-    let update_ns = match &channel.scale {
-        Some(v1::channel::Scale::Counter(counter)) => counter.update_period_ns,
-        _ => 0,
-    };
-    Duration::from_nanos(channel.sample_period_ns.max(update_ns))
 }
 
 /// A window's figures on all rails together.

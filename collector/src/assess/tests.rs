@@ -560,3 +560,33 @@ fn a_counter_that_is_not_known_at_an_edge_or_began_anew_does_not_count() {
     assert_eq!(trial.codes(), ["no_power"]);
     assert!(trial.assess().invalid_reasons[0].message.contains("stood still"));
 }
+
+#[test]
+fn a_job_and_its_phases_are_as_long_as_the_edges_of_their_counter_need() {
+    let mut trial = counted();
+    let job = Trial::job();
+    (trial.expected, trial.completed.job) = (job.expected, job.completed.job);
+    // Read each 20 ms and up to 20 ms behind: 100 periods are 2 s, and 1 % of edges takes 2 √(2/3) × 30 ms / 1 %, 4.9 s.
+    let Some(v1::channel::Scale::Counter(scale)) = &mut trial.samples.channel.scale else { panic!("a counter") };
+    scale.update_period_ns = ms(20);
+    trial.completed.windows = vec![wire_window(v1::Phase::Active, 1_020, 3_920, 0)];
+    let reasons = trial.assess().invalid_reasons;
+    assert!(reasons.iter().all(|reason| reason.code == "window_too_short"), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.message.contains("needs 4.899 s")), "{reasons:?}");
+
+    // A steady load, so long that the job is carried; its phase of more than 100 periods is not.
+    let reading = |index: u64| Reading {
+        at: MonoNs(ms(20 * index)),
+        first: 80_000 * i64::try_from(index).expect("small"),
+        second: 0,
+        flags: Flags::NONE,
+    };
+    trial.samples.readings = (0..=500).map(reading).collect();
+    trial.completed.windows =
+        vec![wire_window(v1::Phase::Active, 1_000, 9_000, 0), wire_window(v1::Phase::Train, 1_000, 5_000, 0)];
+    let result = trial.job_result();
+    let refusal = result.phases[0].refusal.as_deref().expect("it says why");
+    assert!(refusal.contains("takes 4.000 s") && refusal.contains("needs 4.899 s"), "{refusal}");
+    trial.completed.windows[1] = wire_window(v1::Phase::Train, 1_000, 6_000, 0);
+    assert!(trial.job_result().phases[0].refusal.is_none(), "{:?}", trial.job_result().phases);
+}

@@ -319,7 +319,7 @@ fn every_channel_of_a_job_is_there_and_fast_enough() {
     nodes[1].capabilities.channels.push(slow);
     let problems = check(&request, &nodes, |_| true);
     assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(problems[0].contains("channel 'gpu' of host, which gives a reading every 20ms: use 2s or more"));
+    assert!(problems[0].contains("channel 'gpu' of host, which gives a reading every 20ms: use 3s 348ms or more"));
 }
 
 #[test]
