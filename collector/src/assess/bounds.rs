@@ -14,6 +14,10 @@ pub(super) const GAP_PERIODS_MAX: u32 = 25;
 
 /// Part of the mean idle power by which the two idle windows may differ. A device that settles by more has not come to
 /// rest, and what is "above idle" depends on which window one believes.
+///
+/// An inference is measured for that figure on a device that does nothing else, so an attempt beyond the bound does not
+/// count. A job's question is its total, which no idle window enters, and its host has other things to do: repeating
+/// hours of training for them would be dear and no help. There only the figures above idle are refused, with the reason.
 pub(super) const IDLE_DRIFT_PART_MAX: f64 = 0.05;
 
 /// Part of the window's energy that may hang on its edges: MLPerf Tiny and the sensor's error budget both ask for 1 %.

@@ -240,6 +240,7 @@ pub(super) fn result(
         duration_seconds: seconds(whole.start_mono_ns, whole.end_mono_ns),
         energy_joules: whole.energy_joules,
         energy_joules_above_idle: rail::above_idle(rails, index),
+        above_idle_refusal: rail::above_idle_refusal(rails),
         phases: phases.into_iter().map(|(_, phase)| phase).collect(),
         parameter_count: file.parameter_count,
         mac_count: file.mac_count,

@@ -28,6 +28,8 @@ pub(super) struct Rail {
     pub(super) parts: Vec<Result<Energy, String>>,
     /// Whether every window has an energy.
     pub(super) is_whole: bool,
+    /// Why nothing above idle can be told; only of jobs, whose totals count all the same.
+    pub(super) above_idle_refusal: Option<String>,
     /// Why what this channel saw does not count.
     pub(super) reasons: Vec<InvalidReason>,
 }
@@ -68,6 +70,12 @@ pub(super) async fn look(
     }
     let is_whole = reasons.is_empty();
     reasons.extend(validity::reasons(&seen, &windows, &channel));
+    let mut above_idle_refusal = None;
+    match validity::idle_drift(&windows) {
+        Some(drift) if expected.is_job() => above_idle_refusal = Some(drift),
+        Some(drift) => reasons.push(reason("idle_drift", format!("{drift}: let the device settle longer"))),
+        None => {}
+    }
     let active = windows.iter().find(|window| window.is_active()).map(|window| window.energy.window);
     let mut parts = Vec::new();
     if let Expected::Job(job) = expected {
@@ -90,6 +98,7 @@ pub(super) async fn look(
         windows,
         parts,
         is_whole,
+        above_idle_refusal,
         reasons,
     }))
 }
@@ -148,7 +157,19 @@ pub(super) fn added(rails: &[Rail], index: usize) -> WindowResult {
     }
 }
 
-/// Energy of a window above idle, on all rails together; `None` without idle windows.
+/// Why nothing above idle can be told of a job, on every rail that refuses it.
+pub(super) fn above_idle_refusal(rails: &[Rail]) -> Option<String> {
+    let refused: Vec<String> = rails
+        .iter()
+        .filter_map(|rail| {
+            let refusal = rail.above_idle_refusal.as_ref()?;
+            Some(if rails.len() > 1 { format!("channel '{}': {refusal}", rail.name) } else { refusal.clone() })
+        })
+        .collect();
+    (!refused.is_empty()).then(|| refused.join("; "))
+}
+
+/// Energy of a window above idle, on all rails together; `None` without idle windows, and when it is refused.
 pub(super) fn above_idle(rails: &[Rail], index: usize) -> Option<Uncertain> {
     above(rails, |rail| Some(rail.windows[index].energy))
 }
@@ -160,6 +181,9 @@ pub(super) fn part_above_idle(rails: &[Rail], part: usize) -> Option<Uncertain> 
 
 fn above(rails: &[Rail], energy: impl Fn(&Rail) -> Option<Energy>) -> Option<Uncertain> {
     let of = |rail: &Rail| {
+        if rail.above_idle_refusal.is_some() {
+            return None;
+        }
         let idle: Vec<Energy> =
             rail.windows.iter().filter(|window| !window.is_active()).map(|window| window.energy).collect();
         let above = tinywatt_energy::above_idle(&energy(rail)?, &idle)?;

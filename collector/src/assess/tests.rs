@@ -251,6 +251,33 @@ fn a_device_that_did_not_come_to_rest_is_a_reason() {
 }
 
 #[test]
+fn a_job_on_a_host_that_did_not_come_to_rest_counts_without_figures_above_idle() {
+    let mut trial = Trial::job();
+    let raise = |code: i64, samples: &mut ChannelSamples| {
+        let late = samples.readings.iter_mut().filter(|reading| reading.at.0 >= ms(4_000));
+        late.for_each(|reading| reading.first = code);
+    };
+    raise(4_300, &mut trial.samples);
+    let measurement = trial.assess().measurement.expect("measured");
+    assert_eq!(measurement.energy_joules_per_inference_above_idle, None);
+    let job = trial.job_result();
+    assert!((job.energy_joules.value - 8.0).abs() < 1e-6 && job.energy_joules_above_idle.is_none());
+    assert!(job.phases.iter().all(|phase| phase.energy_joules.is_some() && phase.energy_joules_above_idle.is_none()));
+    let refusal = job.above_idle_refusal.as_deref().expect("it says why");
+    assert!(refusal.starts_with("the idle windows differ by 7.2 %") && refusal.contains("bound 5 %"), "{refusal}");
+
+    // One channel that drifts leaves the sum without a figure, and is named.
+    let mut drifting = trial.samples.clone();
+    (drifting.channel.channel, drifting.channel.name) = (3, "gpu".to_owned());
+    raise(4_000, &mut trial.samples);
+    assert_eq!(trial.job_result().above_idle_refusal, None);
+    trial.further = Some(drifting);
+    let job = trial.job_result();
+    assert!(job.energy_joules_above_idle.is_none());
+    assert!(job.above_idle_refusal.is_some_and(|refusal| refusal.starts_with("channel 'gpu': the idle windows")));
+}
+
+#[test]
 fn a_window_that_hangs_on_its_edges_is_too_short() {
     let mut trial = Trial::good();
     // The load switches on by 2 W at 1.0 s, in this window's first step: 2 W × 0.49 ms, twice over √3, is 1.1 mJ of 80 mJ.

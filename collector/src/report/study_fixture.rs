@@ -216,6 +216,7 @@ fn job_result(kind: &str, framework: &str, joules: f64) -> JobResult {
         duration_seconds: joules / 48.0,
         energy_joules: uncertain(joules),
         energy_joules_above_idle: Some(uncertain(0.7 * joules)),
+        above_idle_refusal: None,
         phases: Vec::new(),
         parameter_count: None,
         mac_count: None,

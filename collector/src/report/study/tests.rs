@@ -332,6 +332,46 @@ fn a_phase_that_its_sensor_cannot_see_is_refused() {
 }
 
 #[test]
+fn a_job_whose_idle_windows_differ_keeps_its_energy_and_says_why_nothing_is_above_idle() {
+    let mut run = study();
+    let refuse = |measurement: &mut Measurement| {
+        measurement.energy_joules_per_inference_above_idle = None;
+        let job = measurement.job.as_mut().unwrap();
+        job.energy_joules_above_idle = None;
+        job.above_idle_refusal = Some("the idle windows differ by 7.2 %".to_owned());
+        job.phases.iter_mut().for_each(|phase| phase.energy_joules_above_idle = None);
+    };
+    change(&mut run, "resnet8-torch", refuse);
+    change(&mut run, "resnet8-torch-pruned-job", refuse);
+    // Of another, one replicate only.
+    for attempt in &mut run.attempts {
+        if attempt.treatment == "resnet8-tensorflow" && attempt.replicate == 0 {
+            refuse(attempt.measurement.as_mut().unwrap());
+        }
+    }
+    let report = values(&run);
+    assert_eq!(report.warnings, []);
+    let phase = |treatment: &str| row(&report, treatment).job.as_ref().unwrap().phases.last().unwrap().clone();
+    let whole = phase("resnet8-torch");
+    assert!(whole.energy_joules.is_some() && whole.energy_joules_above_idle.is_none() && whole.co2_grams.is_some());
+    assert_eq!((whole.refusal_count, whole.above_idle_refusal_count), (0, 3));
+    let partly = phase("resnet8-tensorflow");
+    assert_eq!(partly.energy_joules_above_idle.unwrap().joules_by_replicate.len(), 2);
+    let text = render(&run, ReportFormat::Terminal);
+    assert_eq!(text.matches("refused").count(), 4 + 3, "three phases and a job, and a note for each job");
+    let text = unbroken(&text);
+    for (treatment, count) in [("resnet8-torch", 3), ("resnet8-torch-pruned-job", 3), ("resnet8-tensorflow", 1)] {
+        let note = format!(
+            "Above idle refused: {treatment}, {count} of 3 replicates: the idle windows differ by 7.2 %. The totals do \
+             not depend on them."
+        );
+        assert!(text.contains(&note), "{text}");
+    }
+    let csv = render(&run, ReportFormat::Csv);
+    assert!(csv.lines().any(|line| line.contains("whole job") && line.contains("the idle windows differ by 7.2 %")));
+}
+
+#[test]
 fn a_training_without_phases_is_compared_as_a_whole() {
     let mut run = study();
     change(&mut run, "resnet8-torch", |measurement| measurement.job.as_mut().unwrap().phases.clear());
