@@ -227,6 +227,11 @@ fn a_checkpoint_as_model_is_warned_of() {
         measurement.model = Some(model_file(323_192, "full-integer"));
     });
     assert_warned(&values(&run), &run, "checkpoint_as_model");
+    let mut run = study();
+    change(&mut run, "resnet8-torch-static-fbgemm", |measurement| {
+        measurement.model = Some(model_file(323_192, "full-integer-float-io"));
+    });
+    assert_warned(&values(&run), &run, "checkpoint_as_model");
 }
 
 #[test]
