@@ -1,6 +1,6 @@
 //! The three questions and the faults that a study must not have, on a study of two frameworks.
 
-use tinywatt_proto::v1::ReportFormat;
+use tinywatt_proto::v1::{ReportFormat, RunState};
 
 use super::super::fixture::model;
 use super::super::input::{Carbon, RunReport, TreatmentFacts, Workload};
@@ -8,7 +8,7 @@ use super::super::relations::{BreakEven, Relation};
 use super::super::study_fixture::{change, confusion, model_file, of_one_replicate, study};
 use super::super::table::{Report, Row};
 use super::super::{render, values};
-use crate::result::{InvalidReason, Kind, Measurement};
+use crate::result::{InvalidReason, Kind, Measurement, TrialResult};
 
 const FORMATS: [ReportFormat; 4] =
     [ReportFormat::Terminal, ReportFormat::Markdown, ReportFormat::Csv, ReportFormat::Json];
@@ -458,6 +458,72 @@ fn nothing_prints_a_figure_that_is_no_number_and_every_line_fits() {
             assert!(line.chars().count() <= 100, "{} wide: {line}", line.chars().count());
         }
     }
+}
+
+/// The study while it executes: replicate after replicate, in each the jobs first and then the models, of which the
+/// float32 ones come last. The first attempt at training torch has failed.
+fn so_far(attempt_count: usize) -> RunReport {
+    let mut attempts = study().attempts;
+    attempts.sort_by_key(|attempt| {
+        let is_inference = attempt.node == "pi-4";
+        (attempt.replicate, is_inference, is_inference && attempt.treatment.ends_with("float32"))
+    });
+    let torch = attempts.iter().position(|attempt| attempt.treatment == "resnet8-torch").unwrap();
+    attempts[torch].attempt = 2;
+    let reason = InvalidReason { code: "job".to_owned(), message: "it ended with code 1".to_owned() };
+    let failed =
+        TrialResult { attempt: 1, invalid_reasons: vec![reason], measurement: None, ..attempts[torch].clone() };
+    attempts.insert(torch, failed);
+    attempts.truncate(attempt_count);
+    RunReport { state: RunState::Running, ended_unix_ns: None, attempts, attempt_count_running: 1, ..study() }
+}
+
+#[test]
+fn a_run_that_is_not_over_says_of_each_treatment_what_is_missing() {
+    let treatment_count = study().treatments.len();
+    for attempt_count in (0..=treatment_count + 1).filter(|count| count % 4 < 2) {
+        let run = so_far(attempt_count);
+        let report = values(&run);
+        let missing: Vec<&Row> = report.rows.iter().filter(|row| row.kind.is_none()).collect();
+        let has_failed = run.attempts.iter().any(|attempt| !attempt.is_valid());
+        let valid_count = attempt_count - usize::from(has_failed);
+        assert_eq!(missing.len(), treatment_count - valid_count, "after {attempt_count} attempts");
+        for row in missing {
+            assert!(row.energy.is_none() && row.job.is_none() && row.quality.is_none(), "{}", row.treatment);
+            let is_torch = row.treatment == "resnet8-torch" && has_failed;
+            let note = if is_torch { "no valid trial: see the invalid attempts" } else { "no trial has ended" };
+            assert_eq!(row.notes, [note], "{}", row.treatment);
+        }
+        for format in FORMATS {
+            let text = render(&run, format);
+            assert!(!text.contains("NaN"), "{format:?} after {attempt_count} attempts:\n{text}");
+        }
+        let text = render(&run, ReportFormat::Terminal);
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        assert_eq!(text.contains("no trial has ended"), attempt_count <= treatment_count, "{text}");
+        assert!(text.contains("1 executing"), "{text}");
+    }
+}
+
+#[test]
+fn what_hangs_on_a_model_that_is_not_measured_yet_has_no_figure() {
+    // All jobs of the first replicate have ended, and of the models on the device the first one.
+    let job_count = study().treatments.iter().filter(|facts| matches!(facts.workload, Workload::Job { .. })).count();
+    let run = so_far(job_count + 2);
+    let report = values(&run);
+    let relation = relation(&report, "resnet8-tensorflow-dynamic-range");
+    assert_eq!((&relation.parent, relation.accuracy_points_to_parent, relation.break_even), (&None, None, None));
+    assert!(relation.jobs_joules.is_some(), "the jobs behind it have ended");
+    assert!(answer(&report, 0).contains("Not tested, for a single replicate"), "{}", answer(&report, 0));
+
+    // Before torch has trained, nothing is compared, and the failed attempt is listed.
+    let torch = run.attempts.iter().position(|attempt| !attempt.is_valid()).unwrap();
+    let run = so_far(torch + 1);
+    let report = values(&run);
+    assert!(answer(&report, 0).contains("Nothing to compare"), "{}", answer(&report, 0));
+    assert!(answer(&report, 2).contains("No model has a valid trial on a node yet."), "{}", answer(&report, 2));
+    assert_eq!(report.invalid_attempts.len(), 1);
+    assert!(render(&run, ReportFormat::Terminal).contains("it ended with code 1"));
 }
 
 #[test]
