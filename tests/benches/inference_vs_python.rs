@@ -13,8 +13,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-use tinywatt_agent::inference::locate::Surroundings;
 use tinywatt_agent::inference::litert::LiteRt;
+use tinywatt_agent::inference::locate::Surroundings;
 use tinywatt_agent::inference::worker::{LoadRequest, Worker, serve};
 use tinywatt_proto::inputs::{Encoding, InputSet};
 
