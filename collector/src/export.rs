@@ -184,7 +184,11 @@ impl Export {
                     samples => samples?,
                 };
                 self.slice(&samples, slice, from == MonoNs(start), &source).await?;
-                from = slice.end();
+                // What an agent says of its windows may end with the clock: the readings there are end the walk, and
+                // time without any is skipped. Losses and gaps begin at a reading, so that none is skipped with it.
+                let beyond = samples.readings.iter().map(|reading| reading.at).find(|at| *at >= slice.end());
+                let Some(next) = beyond else { break };
+                from = next;
             }
         }
         Ok(())

@@ -5,6 +5,7 @@
 pub mod artifacts;
 pub mod assess;
 pub mod carbon;
+pub mod card;
 pub mod clock;
 pub mod clock_fit;
 pub mod command;

@@ -199,8 +199,11 @@ pub struct JobResult {
     pub duration_seconds: f64,
     /// Energy of the whole window.
     pub energy_joules: Uncertain,
-    /// Energy above the idle power around it; absent without idle windows.
+    /// Energy above the idle power around it; absent without idle windows, and when they contradict each other.
     pub energy_joules_above_idle: Option<Uncertain>,
+    /// Why it and its phases have no energy above idle, though there were idle windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above_idle_refusal: Option<String>,
     /// Parts of the window that the job told, in time order.
     pub phases: Vec<JobPhase>,
     /// Parameters of the model.

@@ -3,10 +3,14 @@
 //! The agent checks a result file before it hands it on. It is read here as if nobody had: what a trainer writes is
 //! the world's.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tinywatt_proto::card::ModelCard;
 use tinywatt_proto::chain::Chain;
 use tinywatt_proto::ids::Sha256;
 use tinywatt_proto::v1;
@@ -14,6 +18,7 @@ use tinywatt_proto::v1;
 use super::rail::{self, Rail};
 use super::{reason, window};
 use crate::artifacts::Artifacts;
+use crate::card;
 use crate::result::{Epoch, InvalidReason, JobArtifact, JobPhase, JobResult, ModelFile, WindowResult};
 use crate::tflite;
 
@@ -104,14 +109,22 @@ pub(super) async fn read(
 
 /// What a model's file tells; only kinds of files that tell something are looked into.
 fn look(made: &JobArtifact, path: &Path) -> Result<ModelFile, String> {
-    let is_tflite = Path::new(&made.name).extension().is_some_and(|ending| ending == "tflite");
-    if !is_tflite || made.file_bytes > MODEL_BYTES_MAX {
-        return Ok(unknown(made));
+    let unreadable = |error: std::io::Error| format!("it could not be read: {error}");
+    match Path::new(&made.name).extension().and_then(OsStr::to_str) {
+        Some("tflite") if made.file_bytes <= MODEL_BYTES_MAX => {
+            let bytes = std::fs::read(path).map_err(unreadable)?;
+            let tflite::Model { precision, parameter_count, mac_count, .. } =
+                tflite::Model::read(&bytes).map_err(|error| Chain(&error).to_string())?;
+            Ok(ModelFile { precision: precision.to_string(), parameter_count, mac_count, ..unknown(made) })
+        }
+        Some("pt") => {
+            let file = BufReader::new(File::open(path).map_err(unreadable)?);
+            let card = card::read(file).map_err(|error| Chain(&error).to_string())?;
+            let ModelCard { parameter_count, mac_count, .. } = card;
+            Ok(ModelFile { precision: card::number_format(&card), parameter_count, mac_count, ..unknown(made) })
+        }
+        _ => Ok(unknown(made)),
     }
-    let bytes = std::fs::read(path).map_err(|error| format!("it could not be read: {error}"))?;
-    let tflite::Model { precision, parameter_count, mac_count, .. } =
-        tflite::Model::read(&bytes).map_err(|error| Chain(&error).to_string())?;
-    Ok(ModelFile { precision: precision.to_string(), parameter_count, mac_count, ..unknown(made) })
 }
 
 /// A model of which nothing but its file is known.
@@ -240,6 +253,7 @@ pub(super) fn result(
         duration_seconds: seconds(whole.start_mono_ns, whole.end_mono_ns),
         energy_joules: whole.energy_joules,
         energy_joules_above_idle: rail::above_idle(rails, index),
+        above_idle_refusal: rail::above_idle_refusal(rails),
         phases: phases.into_iter().map(|(_, phase)| phase).collect(),
         parameter_count: file.parameter_count,
         mac_count: file.mac_count,
@@ -354,5 +368,27 @@ mod tests {
         let model = told.artifacts[0].model.as_ref().expect("a model's file");
         assert_eq!((model.precision.as_str(), model.file_bytes), ("", 11));
         assert!(told.notes[0].contains("model.tflite: byte 4: not a .tflite model"), "{:?}", told.notes);
+    }
+
+    #[test]
+    fn a_module_is_known_by_its_card() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("artifact");
+        let card = card::tests::card();
+        std::fs::write(&path, card::tests::module(&card)).expect("writable");
+        let made = |name: &str| JobArtifact {
+            role: "model".to_owned(),
+            name: name.to_owned(),
+            sha256: String::new(),
+            file_bytes: 9,
+            model: None,
+        };
+        let model = look(&made("model.pt"), &path).expect("it has a card");
+        assert_eq!((model.precision.as_str(), model.parameter_count), ("full-integer-float-io", Some(7_000)));
+        assert_eq!((model.mac_count, model.file_bytes), (None, 9));
+        let other = look(&made("model.pte"), &path).expect("nobody looks into it");
+        assert_eq!((other.precision.as_str(), other.parameter_count), ("", None));
+        std::fs::write(&path, "notes").expect("writable");
+        assert!(look(&made("model.pt"), &path).expect_err("no module").contains("not a TorchScript module"));
     }
 }

@@ -9,7 +9,6 @@ use tinywatt_proto::v1;
 use super::window::{self, Measured, Source};
 use super::{Expected, Kind, bounds, kind, reason, sum, uncertain, validity};
 use crate::result::{InvalidReason, Uncertain, WindowResult};
-use crate::schedule::WINDOW_PERIOD_COUNT_MIN;
 use crate::store::ReadError;
 
 /// What one channel saw.
@@ -29,6 +28,8 @@ pub(super) struct Rail {
     pub(super) parts: Vec<Result<Energy, String>>,
     /// Whether every window has an energy.
     pub(super) is_whole: bool,
+    /// Why nothing above idle can be told; only of jobs, whose totals count all the same.
+    pub(super) above_idle_refusal: Option<String>,
     /// Why what this channel saw does not count.
     pub(super) reasons: Vec<InvalidReason>,
 }
@@ -69,6 +70,12 @@ pub(super) async fn look(
     }
     let is_whole = reasons.is_empty();
     reasons.extend(validity::reasons(&seen, &windows, &channel));
+    let mut above_idle_refusal = None;
+    match validity::idle_drift(&windows) {
+        Some(drift) if expected.is_job() => above_idle_refusal = Some(drift),
+        Some(drift) => reasons.push(reason("idle_drift", format!("{drift}: let the device settle longer"))),
+        None => {}
+    }
     let active = windows.iter().find(|window| window.is_active()).map(|window| window.energy.window);
     let mut parts = Vec::new();
     if let Expected::Job(job) = expected {
@@ -91,6 +98,7 @@ pub(super) async fn look(
         windows,
         parts,
         is_whole,
+        above_idle_refusal,
         reasons,
     }))
 }
@@ -123,28 +131,18 @@ async fn look_at_part(
     }))
 }
 
-/// Says that a window holds too few of the channel's periods for its energy to be known.
+/// Says that a window is too short for its energy to be known by the channel.
 fn too_short(channel: &v1::Channel, length: Duration, what: &str) -> Option<String> {
-    let period = period(channel);
-    let min = period.saturating_mul(WINDOW_PERIOD_COUNT_MIN);
+    let min = bounds::window_min(channel);
     (length < min).then(|| {
         format!(
             "{what} takes {:.3} s, and channel '{}', with a new value every {:.3} s, needs {:.3} s",
             length.as_secs_f64(),
             channel.name,
-            period.as_secs_f64(),
+            bounds::sample_period(channel).as_secs_f64(),
             min.as_secs_f64()
         )
     })
-}
-
-/// Time between two values that differ: that between readings, or between updates of what is read.
-fn period(channel: &v1::Channel) -> Duration {
-    let update_ns = match &channel.scale {
-        Some(v1::channel::Scale::Counter(counter)) => counter.update_period_ns,
-        _ => 0,
-    };
-    Duration::from_nanos(channel.sample_period_ns.max(update_ns))
 }
 
 /// A window's figures on all rails together.
@@ -159,7 +157,19 @@ pub(super) fn added(rails: &[Rail], index: usize) -> WindowResult {
     }
 }
 
-/// Energy of a window above idle, on all rails together; `None` without idle windows.
+/// Why nothing above idle can be told of a job, on every rail that refuses it.
+pub(super) fn above_idle_refusal(rails: &[Rail]) -> Option<String> {
+    let refused: Vec<String> = rails
+        .iter()
+        .filter_map(|rail| {
+            let refusal = rail.above_idle_refusal.as_ref()?;
+            Some(if rails.len() > 1 { format!("channel '{}': {refusal}", rail.name) } else { refusal.clone() })
+        })
+        .collect();
+    (!refused.is_empty()).then(|| refused.join("; "))
+}
+
+/// Energy of a window above idle, on all rails together; `None` without idle windows, and when it is refused.
 pub(super) fn above_idle(rails: &[Rail], index: usize) -> Option<Uncertain> {
     above(rails, |rail| Some(rail.windows[index].energy))
 }
@@ -171,6 +181,9 @@ pub(super) fn part_above_idle(rails: &[Rail], part: usize) -> Option<Uncertain> 
 
 fn above(rails: &[Rail], energy: impl Fn(&Rail) -> Option<Energy>) -> Option<Uncertain> {
     let of = |rail: &Rail| {
+        if rail.above_idle_refusal.is_some() {
+            return None;
+        }
         let idle: Vec<Energy> =
             rail.windows.iter().filter(|window| !window.is_active()).map(|window| window.energy).collect();
         let above = tinywatt_energy::above_idle(&energy(rail)?, &idle)?;

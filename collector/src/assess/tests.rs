@@ -251,6 +251,33 @@ fn a_device_that_did_not_come_to_rest_is_a_reason() {
 }
 
 #[test]
+fn a_job_on_a_host_that_did_not_come_to_rest_counts_without_figures_above_idle() {
+    let mut trial = Trial::job();
+    let raise = |code: i64, samples: &mut ChannelSamples| {
+        let late = samples.readings.iter_mut().filter(|reading| reading.at.0 >= ms(4_000));
+        late.for_each(|reading| reading.first = code);
+    };
+    raise(4_300, &mut trial.samples);
+    let measurement = trial.assess().measurement.expect("measured");
+    assert_eq!(measurement.energy_joules_per_inference_above_idle, None);
+    let job = trial.job_result();
+    assert!((job.energy_joules.value - 8.0).abs() < 1e-6 && job.energy_joules_above_idle.is_none());
+    assert!(job.phases.iter().all(|phase| phase.energy_joules.is_some() && phase.energy_joules_above_idle.is_none()));
+    let refusal = job.above_idle_refusal.as_deref().expect("it says why");
+    assert!(refusal.starts_with("the idle windows differ by 7.2 %") && refusal.contains("bound 5 %"), "{refusal}");
+
+    // One channel that drifts leaves the sum without a figure, and is named.
+    let mut drifting = trial.samples.clone();
+    (drifting.channel.channel, drifting.channel.name) = (3, "gpu".to_owned());
+    raise(4_000, &mut trial.samples);
+    assert_eq!(trial.job_result().above_idle_refusal, None);
+    trial.further = Some(drifting);
+    let job = trial.job_result();
+    assert!(job.energy_joules_above_idle.is_none());
+    assert!(job.above_idle_refusal.is_some_and(|refusal| refusal.starts_with("channel 'gpu': the idle windows")));
+}
+
+#[test]
 fn a_window_that_hangs_on_its_edges_is_too_short() {
     let mut trial = Trial::good();
     // The load switches on by 2 W at 1.0 s, in this window's first step: 2 W × 0.49 ms, twice over √3, is 1.1 mJ of 80 mJ.
@@ -559,4 +586,34 @@ fn a_counter_that_is_not_known_at_an_edge_or_began_anew_does_not_count() {
     trial.samples.readings.iter_mut().for_each(|reading| reading.first = 7);
     assert_eq!(trial.codes(), ["no_power"]);
     assert!(trial.assess().invalid_reasons[0].message.contains("stood still"));
+}
+
+#[test]
+fn a_job_and_its_phases_are_as_long_as_the_edges_of_their_counter_need() {
+    let mut trial = counted();
+    let job = Trial::job();
+    (trial.expected, trial.completed.job) = (job.expected, job.completed.job);
+    // Read each 20 ms and up to 20 ms behind: 100 periods are 2 s, and 1 % of edges takes 2 √(2/3) × 30 ms / 1 %, 4.9 s.
+    let Some(v1::channel::Scale::Counter(scale)) = &mut trial.samples.channel.scale else { panic!("a counter") };
+    scale.update_period_ns = ms(20);
+    trial.completed.windows = vec![wire_window(v1::Phase::Active, 1_020, 3_920, 0)];
+    let reasons = trial.assess().invalid_reasons;
+    assert!(reasons.iter().all(|reason| reason.code == "window_too_short"), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.message.contains("needs 4.899 s")), "{reasons:?}");
+
+    // A steady load, so long that the job is carried; its phase of more than 100 periods is not.
+    let reading = |index: u64| Reading {
+        at: MonoNs(ms(20 * index)),
+        first: 80_000 * i64::try_from(index).expect("small"),
+        second: 0,
+        flags: Flags::NONE,
+    };
+    trial.samples.readings = (0..=500).map(reading).collect();
+    trial.completed.windows =
+        vec![wire_window(v1::Phase::Active, 1_000, 9_000, 0), wire_window(v1::Phase::Train, 1_000, 5_000, 0)];
+    let result = trial.job_result();
+    let refusal = result.phases[0].refusal.as_deref().expect("it says why");
+    assert!(refusal.contains("takes 4.000 s") && refusal.contains("needs 4.899 s"), "{refusal}");
+    trial.completed.windows[1] = wire_window(v1::Phase::Train, 1_000, 6_000, 0);
+    assert!(trial.job_result().phases[0].refusal.is_none(), "{:?}", trial.job_result().phases);
 }

@@ -23,7 +23,6 @@ pub(super) fn reasons(seen: &[Seen], measured: &[Measured], channel: &v1::Channe
         reasons.extend(powerless(window, is_counter));
         reasons.extend(edges(window));
     }
-    reasons.extend(idle_drift(measured));
     reasons
 }
 
@@ -88,14 +87,15 @@ fn gaps(window: &Seen) -> Option<InvalidReason> {
     (count > 0).then(|| reason("samples_missing", format!("{count} batches of the {phase} window never arrived")))
 }
 
-fn idle_drift(windows: &[Measured]) -> Option<InvalidReason> {
+/// Says that the idle windows contradict each other, so that nobody knows what is above them.
+pub(super) fn idle_drift(windows: &[Measured]) -> Option<String> {
     let idle = || windows.iter().filter(|window| !window.is_active()).map(|window| window.row.power_watts_mean);
     let (lowest, highest) = (idle().fold(f64::INFINITY, f64::min), idle().fold(f64::NEG_INFINITY, f64::max));
     let mean = (lowest + highest) / 2.0;
     let part = (highest - lowest) / mean.abs();
     (part > IDLE_DRIFT_PART_MAX).then(|| {
         let (percent, bound) = (part * 100.0, IDLE_DRIFT_PART_MAX * 100.0);
-        reason("idle_drift", format!("the idle windows differ by {percent:.1} % ({lowest:.4} W and {highest:.4} W, bound {bound} %): let the device settle longer"))
+        format!("the idle windows differ by {percent:.1} % ({lowest:.4} W and {highest:.4} W, bound {bound} %)")
     })
 }
 

@@ -1,13 +1,17 @@
 //! Reads the files that an experiment names and checks each, and the models against the data set.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use super::parse::{DatasetKeys, Files, LITERT, ModelKeys, TraceKeys};
+use tinywatt_proto::card::ModelCard;
+use tinywatt_proto::chain::Chain;
+
+use super::parse::{DatasetKeys, Files, LITERT, ModelKeys, TORCHSCRIPT, TraceKeys};
 use super::problem::{Findings, Located};
-use super::training::{ArchitectureKey, Entry, Training, TrainingData};
+use super::training::{ArchitectureKey, ENGINES, Entry, Training, TrainingData};
 use super::{Artifact, Fetch, LoadedDataset, LoadedModel, LoadedTrace, Trained, fit, recording, training_data};
+use crate::card;
 use crate::dataset::{self, Dataset, DatasetError, Request};
 use crate::tflite::Model;
 
@@ -100,20 +104,32 @@ fn dataset(keys: DatasetKeys, path: PathBuf, findings: &mut Findings) -> Option<
 fn model(keys: ModelKeys, dataset: Option<&Dataset>, folder: &Path, findings: &mut Findings) -> Option<LoadedModel> {
     let ModelKeys { name, file, runtime, engine, thread_count, input_scale, input_offset } = keys;
     let (path, content) = content(&file, folder, findings)?;
-    // Files of other runtimes are looked into by the runtime itself, on the node.
-    let model = if runtime.value == LITERT {
-        match Model::read(&content) {
-            Ok(model) => Some(model),
-            Err(error) => {
-                findings.add(&file.place, format_args!("{path}: {error}; fetch or convert the model again"));
-                return None;
-            }
+    let told = match told(&runtime.value, &content) {
+        Ok(told) => told,
+        Err(problem) => {
+            findings.add(&file.place, format_args!("{path}: {problem}"));
+            return None;
         }
-    } else {
-        None
     };
+    if let (Told::Module(card), Some(engine)) = (&told, &engine)
+        && card.engine != engine.value
+    {
+        findings.add(
+            &engine.place,
+            format_args!(
+                "{path} was made for the engine '{}', and answers wrongly under '{}'; leave it out, or quantise the model \
+                 for that engine",
+                card.engine, engine.value
+            ),
+        );
+    }
     if let Some(dataset) = dataset {
-        for misfit in model.iter().flat_map(|model| fit::misfits(model, dataset, &path)) {
+        let misfits = match &told {
+            Told::Tensors(model) => fit::misfits(model, dataset, &path),
+            Told::Module(card) => fit::module_misfits(card, dataset, &path),
+            Told::Nothing => Vec::new(),
+        };
+        for misfit in misfits {
             findings.add(&file.place, misfit);
         }
         if dataset.inputs.encoding() == tinywatt_proto::inputs::Encoding::Quantised {
@@ -128,18 +144,52 @@ fn model(keys: ModelKeys, dataset: Option<&Dataset>, folder: &Path, findings: &m
             }
         }
     }
+    let (precision, parameter_count, mac_count) = match &told {
+        Told::Tensors(model) => (model.precision.to_string(), model.parameter_count, model.mac_count),
+        Told::Module(card) => (card::number_format(card), card.parameter_count, card.mac_count),
+        Told::Nothing => (String::new(), None, None),
+    };
+    let of_file = match told {
+        // "none" is no engine to ask for: nothing in the module is quantised.
+        Told::Module(card) if ENGINES.contains(&card.engine.as_str()) => card.engine,
+        _ => String::new(),
+    };
     Some(LoadedModel {
         name: name.value,
         runtime,
-        engine: engine.map(|engine| engine.value).unwrap_or_default(),
+        engine: engine.map_or(of_file, |engine| engine.value),
         thread_count,
         input_scale: input_scale.map(|scale| scale.value),
         input_offset: input_offset.map(|offset| offset.value),
-        parameter_count: model.as_ref().and_then(|model| model.parameter_count),
-        mac_count: model.as_ref().and_then(|model| model.mac_count),
-        precision: model.map(|model| model.precision.to_string()).unwrap_or_default(),
+        parameter_count,
+        mac_count,
+        precision,
         artifact: Artifact::new(file_name(&path), content),
     })
+}
+
+/// What a model's file tells of it.
+enum Told {
+    /// A `.tflite` file, everything.
+    Tensors(Model),
+    /// A TorchScript module, what is on its card.
+    Module(ModelCard),
+    /// Files of other runtimes are looked into by the runtime itself, on the node.
+    Nothing,
+}
+
+fn told(runtime: &str, content: &[u8]) -> Result<Told, String> {
+    match runtime {
+        LITERT => {
+            let model = Model::read(content).map_err(|error| format!("{error}; fetch or convert the model again"))?;
+            Ok(Told::Tensors(model))
+        }
+        TORCHSCRIPT => {
+            let card = card::read(Cursor::new(content)).map_err(|error| Chain(&error).to_string())?;
+            Ok(Told::Module(card))
+        }
+        _ => Ok(Told::Nothing),
+    }
 }
 
 fn trace(keys: TraceKeys, folder: &Path, findings: &mut Findings) -> Option<LoadedTrace> {

@@ -1,7 +1,9 @@
 //! Whether a model answers the questions that a data set asks.
 
+use tinywatt_proto::card::ModelCard;
 use tinywatt_proto::inputs::Encoding;
 
+use super::training::ENGINES;
 use crate::dataset::Dataset;
 use crate::tflite::{Element, Model, Tensor};
 
@@ -17,6 +19,46 @@ pub(super) fn misfits(model: &Model, dataset: &Dataset, file: &str) -> Vec<Strin
     misfits.extend(shape_misfit(input, dataset, file));
     misfits.extend(element_misfit(input, dataset, file));
     misfits.extend(class_misfit(output, dataset, file));
+    misfits
+}
+
+/// The engine of a module in which nothing is quantised.
+const NO_ENGINE: &str = "none";
+
+/// The only input of modules that a worker executes.
+const FLOAT32: &str = "float32";
+
+/// Finds everything in which a TorchScript module does not fit a data set, by its card.
+pub(super) fn module_misfits(card: &ModelCard, dataset: &Dataset, file: &str) -> Vec<String> {
+    let mut misfits = Vec::new();
+    let (kind, inputs) = (dataset.kind, &dataset.inputs);
+    if card.engine != NO_ENGINE && !ENGINES.contains(&card.engine.as_str()) {
+        let known = ENGINES.join(", ");
+        misfits.push(format!("{file} was made for the engine '{}'; known: {known}, {NO_ENGINE}", card.engine));
+    }
+    let takes = format!("{} {}", card.input_dtype, crosses(&card.input_shape));
+    match card.input_shape.split_first() {
+        Some((1, rest)) if rest == inputs.shape() => {}
+        Some((batch, rest)) if rest == inputs.shape() => {
+            misfits.push(format!("{file} takes {batch} inputs at a time ({takes}); export it with a batch of 1"));
+        }
+        _ => misfits.push(format!(
+            "{file} takes {takes}, and an input of '{kind}' is {}; use the data set that the model was made for",
+            crosses(inputs.shape())
+        )),
+    }
+    if card.input_dtype != FLOAT32 {
+        misfits.push(format!("{file} takes {}; modules with {FLOAT32} inputs can be measured", card.input_dtype));
+    } else if inputs.encoding() == Encoding::Quantised {
+        misfits.push(format!(
+            "{file} takes {FLOAT32}, and the inputs of '{kind}' are int8 that already carry a model's quantisation; use \
+             the full-integer model that they were made for"
+        ));
+    }
+    if card.class_count != inputs.class_count() {
+        let (own, classes) = (card.class_count, inputs.class_count());
+        misfits.push(format!("{file} answers with {own} classes, and '{kind}' has {classes}"));
+    }
     misfits
 }
 

@@ -75,9 +75,9 @@ pub(super) const WINDOW_MAX: Duration = Duration::from_secs(86_400);
 const RUNTIME_FILES: [(&str, &str); 3] = [(LITERT, "tflite"), (TORCHSCRIPT, "pt"), ("executorch", "pte")];
 /// Runtimes that execute models.
 pub(super) const RUNTIMES: [&str; 3] = [RUNTIME_FILES[0].0, RUNTIME_FILES[1].0, RUNTIME_FILES[2].0];
-/// The runtime whose model files can be looked into.
+/// Runtimes whose model files can be looked into.
 pub(super) const LITERT: &str = "litert";
-const TORCHSCRIPT: &str = "torchscript";
+pub(super) const TORCHSCRIPT: &str = "torchscript";
 
 /// Reads the text; `None` when it is no TOML.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Draft> {

@@ -10,7 +10,7 @@ use tinywatt_proto::v1;
 use super::problem::{Findings, Located, Problems};
 use super::training::{self, DeviceModel, Shared, Training};
 use super::{Artifact, Experiment, LoadedDataset, LoadedModel};
-use crate::schedule::{WINDOW_PERIOD_COUNT_MIN, sample_period_ns};
+use crate::assess::{sample_period, window_min};
 
 /// Everything that a collector needs to execute an experiment.
 #[derive(Debug, Clone, PartialEq)]
@@ -309,8 +309,7 @@ fn channel<'a>(
 }
 
 fn check_window(window: &Located<Duration>, node: &Located<NodeId>, channel: &v1::Channel, findings: &mut Findings) {
-    let period = Duration::from_nanos(sample_period_ns(channel));
-    let shortest = period.saturating_mul(WINDOW_PERIOD_COUNT_MIN);
+    let (period, shortest) = (sample_period(channel), window_min(channel));
     let shown = humantime::format_duration;
     if window.value < shortest {
         findings.add(
@@ -323,7 +322,7 @@ fn check_window(window: &Located<Duration>, node: &Located<NodeId>, channel: &v1
                 node.value,
                 shown(period),
                 shown(shortest),
-                WINDOW_PERIOD_COUNT_MIN
+                shortest.as_nanos().div_ceil(period.as_nanos().max(1))
             ),
         );
     }

@@ -4,11 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
+use tinywatt_proto::card::ModelCard;
 use tinywatt_proto::ids::BootId;
 use tinywatt_proto::inputs::{Encoding, InputSet};
 use tinywatt_proto::v1;
 
 use super::*;
+use crate::card;
 use crate::dataset::digits::MODELS;
 use crate::schedule;
 use crate::store::NodeRow;
@@ -289,16 +291,89 @@ fn a_runtime_follows_from_the_file_and_an_engine_from_the_runtime() {
     check(
         "cnn-float32.tflite\"",
         "text.tflite\"\nruntime = \"torchscript\"\nengine = \"onednn\"",
-        "e.toml:11: model.engine: 'onednn' is no quantised engine; known: fbgemm, qnnpack",
+        "e.toml:9: model.file: text.tflite: it is not a TorchScript module, or a damaged one (no readable zip archive): \
+         invalid Zip archive: Could not find EOCD\n\
+         e.toml:11: model.engine: 'onednn' is no quantised engine; known: fbgemm, qnnpack",
     );
-    let bench = Bench::new(&WHOLE.replace("cnn-float32.tflite\"", "m.pt\"\nengine = \"qnnpack\""));
-    fs::write(bench.folder.path().join("m.pt"), "looked into by its runtime").expect("writable");
+}
+
+/// A bench with a module `m.pt` of this content, and more keys of the model.
+fn module(content: &[u8], keys: &str) -> Bench {
+    let bench = Bench::new(&WHOLE.replace("cnn-float32.tflite\"", &format!("m.pt\"{keys}")));
+    fs::write(bench.folder.path().join("m.pt"), content).expect("writable");
+    bench
+}
+
+#[test]
+fn a_module_tells_its_facts_on_its_card() {
     let mut node = node("pi-4");
     node.capabilities.as_mut().expect("set").runtimes.push(runtime("torchscript", "2.11.0"));
-    let submit = bench.read().expect("right").prepare(&[node]).expect("possible").submit;
-    let Some(v1::treatment::Workload::Inference(inference)) = &submit.treatments[0].workload else { panic!("a model") };
-    assert_eq!((inference.runtime.as_str(), inference.engine.as_str()), ("torchscript", "qnnpack"));
-    assert_eq!((submit.treatments[0].precision.as_str(), submit.treatments[0].mac_count), ("", None));
+    let treatment = |bench: &Bench| {
+        let submit = bench.read().expect("right").prepare(std::slice::from_ref(&node)).expect("possible").submit;
+        let treatment = submit.treatments[0].clone();
+        let Some(v1::treatment::Workload::Inference(inference)) = &treatment.workload else { panic!("a model") };
+        (inference.runtime.clone(), inference.engine.clone(), treatment)
+    };
+    for keys in ["", "\nengine = \"qnnpack\""] {
+        let (runtime, engine, treatment) = treatment(&module(&card::tests::module(&card::tests::card()), keys));
+        assert_eq!((runtime.as_str(), engine.as_str()), ("torchscript", "qnnpack"));
+        assert_eq!((treatment.precision.as_str(), treatment.mac_count), ("full-integer-float-io", None));
+        assert_eq!(treatment.parameter_count, Some(7_000));
+    }
+    let float32 = ModelCard {
+        engine: "none".to_owned(),
+        technique: "float32".to_owned(),
+        mac_count: Some(5),
+        ..card::tests::card()
+    };
+    let (_, engine, treatment) = treatment(&module(&card::tests::module(&float32), ""));
+    assert_eq!((engine.as_str(), treatment.precision.as_str(), treatment.mac_count), ("", "float32", Some(5)));
+}
+
+#[test]
+fn a_module_that_cannot_be_executed_here_is_refused() {
+    let check = |content: &[u8], keys: &str, expected: &str| {
+        let found = module(content, keys).read().map(|_| ()).expect_err(expected);
+        assert!(found.starts_with(expected), "{found}");
+    };
+    check(b"no card", "", "e.toml:9: model.file: m.pt: it is not a TorchScript module");
+    let bare = {
+        let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        writer.start_file("m/data.pkl", zip::write::SimpleFileOptions::default()).expect("starts");
+        writer.finish().expect("finished").into_inner()
+    };
+    check(
+        &bare,
+        "",
+        "e.toml:9: model.file: m.pt: it carries no card, so nobody knows the engine and the input that it was made for; \
+         save it with torch.jit.save(module, path, _extra_files={\"tinywatt.json\": …}), a JSON object",
+    );
+    let of = |change: fn(&mut ModelCard)| {
+        let mut card = card::tests::card();
+        change(&mut card);
+        card::tests::module(&card)
+    };
+    check(
+        &of(|_| ()),
+        "\nengine = \"fbgemm\"",
+        "e.toml:10: model.engine: m.pt was made for the engine 'qnnpack', and answers wrongly under 'fbgemm'; leave it \
+         out, or quantise the model for that engine",
+    );
+    let file = "e.toml:9: model.file: m.pt";
+    check(
+        &of(|card| card.engine = "onednn".to_owned()),
+        "",
+        &format!("{file} was made for the engine 'onednn'; known: "),
+    );
+    check(
+        &of(|card| card.input_shape[2] = 9),
+        "",
+        &format!("{file} takes float32 1×8×9×1, and an input of 'digits' is 8×8×1; use the data set"),
+    );
+    check(&of(|card| card.input_shape[0] = 4), "", &format!("{file} takes 4 inputs at a time (float32 4×8×8×1);"));
+    check(&of(|card| card.input_shape.clear()), "", &format!("{file} takes float32 , and an input"));
+    check(&of(|card| card.input_dtype = "uint8".to_owned()), "", &format!("{file} takes uint8; modules with float32"));
+    check(&of(|card| card.class_count = 3), "", &format!("{file} answers with 3 classes, and 'digits' has 10"));
 }
 
 #[test]

@@ -61,6 +61,10 @@ fn study_fields(report: &Report, row: &Row, phase: Option<&PhaseFigures>) -> Vec
             cell(phase.and_then(|phase| phase.duration_seconds.interval95_half_width)),
         ),
         ("phase_refusals", words(&phase.map(|phase| phase.refusals.join("; ")).unwrap_or_default())),
+        (
+            "phase_above_idle_refusals",
+            words(&phase.map(|phase| phase.above_idle_refusals.join("; ")).unwrap_or_default()),
+        ),
         ("phase_co2_grams", cell(phase.and_then(|phase| phase.co2_grams))),
         ("grid_intensity_g_per_kwh", cell(carbon.map(|carbon| carbon.intensity_g_per_kwh))),
         ("pue", cell(carbon.map(|carbon| carbon.pue))),

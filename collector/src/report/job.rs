@@ -58,6 +58,10 @@ pub struct PhaseFigures {
     pub refusal_count: usize,
     /// Why, each reason once.
     pub refusals: Vec<String>,
+    /// Replicates with an energy whose part above idle was refused.
+    pub above_idle_refusal_count: usize,
+    /// Why, each reason once.
+    pub above_idle_refusals: Vec<String>,
 }
 
 /// Averages what jobs took; `None` when the row holds no job.
@@ -90,6 +94,7 @@ struct Stretch<'a> {
     joules: Option<Uncertain>,
     above_idle: Option<Uncertain>,
     refusal: Option<&'a str>,
+    above_idle_refusal: Option<&'a str>,
 }
 
 fn phases(jobs: &[&JobResult], carbon: Option<&Carbon>) -> Vec<PhaseFigures> {
@@ -103,6 +108,7 @@ fn phases(jobs: &[&JobResult], carbon: Option<&Carbon>) -> Vec<PhaseFigures> {
         joules: Some(job.energy_joules),
         above_idle: job.energy_joules_above_idle,
         refusal: None,
+        above_idle_refusal: job.above_idle_refusal.as_deref(),
     });
     let whole = phase(WHOLE_JOB, &whole.collect::<Vec<_>>(), carbon);
     told.chain(whole).collect()
@@ -116,6 +122,7 @@ fn stretch<'a>(job: &'a JobResult, name: &str) -> Option<Stretch<'a>> {
         joules: added(parts.iter().map(|part| part.energy_joules)),
         above_idle: added(parts.iter().map(|part| part.energy_joules_above_idle)),
         refusal: parts.iter().find_map(|part| part.refusal.as_deref()),
+        above_idle_refusal: job.above_idle_refusal.as_deref(),
     })
     .filter(|_| !parts.is_empty())
 }
@@ -136,6 +143,9 @@ fn phase(name: &str, stretches: &[Stretch<'_>], carbon: Option<&Carbon>) -> Opti
     let finite = |figure: &Uncertain| figure.value.is_finite();
     let joules: Vec<Uncertain> = stretches.iter().filter_map(|stretch| stretch.joules).filter(finite).collect();
     let above: Vec<Uncertain> = stretches.iter().filter_map(|stretch| stretch.above_idle).filter(finite).collect();
+    // A stretch without any energy is refused as a whole.
+    let whole = stretches.iter().filter(|stretch| stretch.joules.is_some());
+    let above_idle_refusals: Vec<&str> = whole.filter_map(|stretch| stretch.above_idle_refusal).collect();
     let seconds = stretches.iter().map(|stretch| stretch.seconds).filter(|seconds| seconds.is_finite()).collect();
     let energy_joules = over_replicates(&joules, false);
     Some(PhaseFigures {
@@ -148,6 +158,8 @@ fn phase(name: &str, stretches: &[Stretch<'_>], carbon: Option<&Carbon>) -> Opti
         energy_joules_above_idle: over_replicates(&above, false),
         refusal_count: stretches.len() - joules.len(),
         refusals: distinct(stretches.iter().filter_map(|stretch| stretch.refusal.map(str::to_owned))),
+        above_idle_refusal_count: above_idle_refusals.len(),
+        above_idle_refusals: distinct(above_idle_refusals.into_iter().map(str::to_owned)),
         energy_joules,
     })
 }

@@ -37,8 +37,8 @@ const FRAMEWORKS: [Framework; 2] = [
         0.857,
         &[
             ("float32", "float32", 361_448, 8.3e-3, 0.0),
-            ("static-fbgemm", "static-fbgemm", 131_072, 4.1e-3, -0.5),
-            ("static-qnnpack", "static-qnnpack", 131_072, 4.4e-3, -0.7),
+            ("static-fbgemm", "full-integer-float-io", 131_072, 4.1e-3, -0.5),
+            ("static-qnnpack", "full-integer-float-io", 131_072, 4.4e-3, -0.7),
             ("dynamic", "dynamic", 359_000, 8.28e-3, 0.0),
             ("pruned", "float32", 361_448, 8.31e-3, -1.6),
             ("executorch-int8", "full-integer", 102_400, 3.1e-3, -0.4),
@@ -216,6 +216,7 @@ fn job_result(kind: &str, framework: &str, joules: f64) -> JobResult {
         duration_seconds: joules / 48.0,
         energy_joules: uncertain(joules),
         energy_joules_above_idle: Some(uncertain(0.7 * joules)),
+        above_idle_refusal: None,
         phases: Vec::new(),
         parameter_count: None,
         mac_count: None,

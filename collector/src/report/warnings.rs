@@ -118,7 +118,7 @@ impl Deployable<'_> {
     fn weight_bytes(&self) -> f64 {
         match self.number_format {
             "float16" => 2.0,
-            "full-integer" | "dynamic-range" | "int16x8" | "qat" => 1.0,
+            "full-integer" | "full-integer-float-io" | "dynamic-range" | "int16x8" | "qat" => 1.0,
             _ => 4.0,
         }
     }

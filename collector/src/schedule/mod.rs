@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub(crate) use driver::EXPERIMENT_BYTES_MAX;
 
-pub use check::{ATTEMPT_COUNT_MAX, TRIAL_COUNT_MAX, WINDOW_PERIOD_COUNT_MIN, check, sample_period_ns};
+pub use check::{ATTEMPT_COUNT_MAX, TRIAL_COUNT_MAX, check};
 pub use command::{Command, Counts, RunEnd};
 pub use event::{Event, OpenAttempt, RunPlan, TrialPlan};
 pub use plan::{plan, run_duration};

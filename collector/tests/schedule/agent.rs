@@ -24,6 +24,8 @@ use tonic::transport::Channel;
 pub(crate) enum Act {
     /// Delivers samples and an outcome; of a job also what it made.
     Complete,
+    /// Like `Complete`, but the window ends with the clock, and a day later there are readings once more.
+    CompleteForEver,
     /// Like `Complete`, but a job hands in its log alone.
     CompleteEmpty,
     /// Delivers the outcome of a trial that failed.
@@ -163,6 +165,7 @@ impl Life {
                     say(&streams.work, v1::work_request::Item::Progress(progress)).await?;
                     match (self.script)(&attempt) {
                         Act::Complete => self.complete(&mut streams, &attempt, &["model", "checkpoint"]).await?,
+                        Act::CompleteForEver => self.complete_for_ever(&mut streams, &attempt).await?,
                         Act::CompleteEmpty => self.complete(&mut streams, &attempt, &[]).await?,
                         Act::Fail => self.fail(&mut streams, &attempt, v1::FailureReason::Worker).await?,
                         Act::Linger => {}
@@ -216,15 +219,35 @@ impl Life {
         Ok(Streams { artifacts: ArtifactServiceClient::new(channel), work, work_in, records, records_in })
     }
 
-    async fn complete(&mut self, streams: &mut Streams, attempt: &AttemptId, roles: &[&str]) -> anyhow::Result<()> {
+    async fn complete_for_ever(&mut self, streams: &mut Streams, attempt: &AttemptId) -> anyhow::Result<()> {
         let start = (self.batch_sequence + 1) * 1_000_000_000;
+        self.sample(streams, start).await?;
+        self.sample(streams, start + 86_400_000_000_000).await?;
+        let window = v1::Window {
+            phase: v1::Phase::Active.into(),
+            start_mono_ns: start,
+            end_mono_ns: u64::MAX,
+            inference_count: 10,
+            ..Default::default()
+        };
+        let completed = v1::Completed { windows: vec![window], ..Default::default() };
+        self.end(streams, attempt, v1::trial_outcome::Result::Completed(completed)).await
+    }
+
+    /// Delivers a batch of 100 readings.
+    async fn sample(&mut self, streams: &mut Streams, start: u64) -> anyhow::Result<()> {
         let mut encoder = Encoder::default();
         for index in 0..100 {
             let at = MonoNs(start + index * 1_000_000);
             encoder.push(&Reading { at, first: 1_000, second: 1_250, flags: Flags::NONE }, 1_000, true);
         }
         let batch = encoder.finish(0, Vec::new()).expect("readings were pushed");
-        self.deliver(streams, Fact::Batch(batch)).await?;
+        self.deliver(streams, Fact::Batch(batch)).await
+    }
+
+    async fn complete(&mut self, streams: &mut Streams, attempt: &AttemptId, roles: &[&str]) -> anyhow::Result<()> {
+        let start = (self.batch_sequence + 1) * 1_000_000_000;
+        self.sample(streams, start).await?;
         let window = v1::Window {
             phase: v1::Phase::Active.into(),
             start_mono_ns: start,

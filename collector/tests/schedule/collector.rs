@@ -357,6 +357,7 @@ fn job(summary: &v1::JobSummary) -> JobResult {
         duration_seconds: 1.0,
         energy_joules: Uncertain { value: 1.0, expanded_uncertainty: None },
         energy_joules_above_idle: None,
+        above_idle_refusal: None,
         phases: vec![],
         parameter_count: None,
         mac_count: None,

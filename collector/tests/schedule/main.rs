@@ -129,6 +129,27 @@ async fn the_samples_of_an_attempt_without_figures_are_exported() {
 }
 
 #[tokio::test]
+async fn a_window_that_is_said_to_have_no_end_is_exported_as_far_as_there_are_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut submission = submission(&["p"], &["a"], 1);
+    submission.design.as_mut().unwrap().attempt_count_max = 1;
+    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_first_as_hole()).await;
+    let _p = Agent::start(collector.address.subscribe(), "p", always(Act::CompleteForEver));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission).await;
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Incomplete);
+    let request = v1::ExportRequest { run_id: run.to_string(), trial: None };
+    let mut chunks = collector.control().await.export(request).await.unwrap().into_inner();
+    let mut export = String::new();
+    while let Some(response) = chunks.message().await.unwrap() {
+        export.push_str(&response.chunk);
+    }
+    let count = |record: &str| export.lines().filter(|line| line.starts_with(record)).count();
+    assert_eq!((count("attempt,"), count("window,"), count("sample,")), (1, 1, 200), "{export}");
+    assert!(export.contains(&u64::MAX.to_string()), "as the agent stated it");
+}
+
+#[tokio::test]
 async fn a_run_whose_trial_stays_invalid_ends_incomplete() {
     let folder = tempfile::tempdir().unwrap();
     let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;

@@ -29,6 +29,7 @@ pub(super) fn training(report: &Report, rows: &[&Row], kind: Kind) -> TextTable 
         "{PLUS_MINUS}; k=2 how far the sensor may be off. \"{WHOLE_JOB}\" includes starting, loading and saving."
     ));
     refusals(&mut table, &lines);
+    above_idle_refusals(&mut table, &lines);
     carbon_note(&mut table, report.header.carbon.as_ref());
     table.finish()
 }
@@ -42,6 +43,7 @@ pub(super) fn optimising(report: &Report, rows: &[&Row], kind: Kind) -> TextTabl
     let mut table = Table::new(&title("RQ1 What optimising costs, whole jobs", report, &rows, Some(kind)));
     lead(&mut table, report, &rows, true);
     costs(&mut table, report, &phases);
+    above_idle_refusals(&mut table, &lines);
     carbon_note(&mut table, report.header.carbon.as_ref());
     table.finish()
 }
@@ -62,7 +64,11 @@ fn costs(table: &mut Table, report: &Report, phases: &[&PhaseFigures]) {
     table.figures(scale.head("k=2 ±", "Wh"), joules.iter().map(|joules| scale.cell(joules.and_then(doubt))));
     let above: Vec<_> = phases.iter().map(|phase| phase.energy_joules_above_idle.as_ref()).collect();
     let scale = largest_scale(above.iter().filter_map(|joules| joules.map(|joules| joules.joules_mean)));
-    table.figures(scale.head("above idle", "J"), above.iter().map(|joules| joules_cell(&scale, *joules, 1.0)));
+    let cell = |(phase, joules): (&&PhaseFigures, &Option<&JoulesOverReplicates>)| match joules {
+        None if phase.above_idle_refusal_count > 0 => "refused".to_owned(),
+        joules => joules_cell(&scale, *joules, 1.0),
+    };
+    table.figures(scale.head("above idle", "J"), phases.iter().zip(&above).map(cell));
     if report.header.carbon.is_some() {
         let scale = largest_scale(phases.iter().filter_map(|phase| phase.co2_grams));
         table.figures(scale.head("CO2", "g"), phases.iter().map(|phase| scale.cell(phase.co2_grams)));
@@ -79,6 +85,20 @@ fn refusals(table: &mut Table, lines: &[(&Row, &PhaseFigures)]) {
             row.treatment,
             phase.refusal_count,
             phase.refusals.join("; ")
+        ));
+    }
+}
+
+/// The idle windows are those of the whole job, so that it alone is told.
+fn above_idle_refusals(table: &mut Table, lines: &[(&Row, &PhaseFigures)]) {
+    for (row, phase) in lines.iter().filter(|(_, phase)| phase.phase == WHOLE_JOB && phase.above_idle_refusal_count > 0)
+    {
+        let count = phase.duration_seconds.by_replicate.len();
+        table.note(format!(
+            "Above idle refused: {}, {} of {count} replicates: {}. The totals do not depend on them.",
+            row.treatment,
+            phase.above_idle_refusal_count,
+            phase.above_idle_refusals.join("; ")
         ));
     }
 }

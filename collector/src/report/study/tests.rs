@@ -1,6 +1,6 @@
 //! The three questions and the faults that a study must not have, on a study of two frameworks.
 
-use tinywatt_proto::v1::ReportFormat;
+use tinywatt_proto::v1::{ReportFormat, RunState};
 
 use super::super::fixture::model;
 use super::super::input::{Carbon, RunReport, TreatmentFacts, Workload};
@@ -8,7 +8,7 @@ use super::super::relations::{BreakEven, Relation};
 use super::super::study_fixture::{change, confusion, model_file, of_one_replicate, study};
 use super::super::table::{Report, Row};
 use super::super::{render, values};
-use crate::result::{InvalidReason, Kind, Measurement};
+use crate::result::{InvalidReason, Kind, Measurement, TrialResult};
 
 const FORMATS: [ReportFormat; 4] =
     [ReportFormat::Terminal, ReportFormat::Markdown, ReportFormat::Csv, ReportFormat::Json];
@@ -227,6 +227,11 @@ fn a_checkpoint_as_model_is_warned_of() {
         measurement.model = Some(model_file(323_192, "full-integer"));
     });
     assert_warned(&values(&run), &run, "checkpoint_as_model");
+    let mut run = study();
+    change(&mut run, "resnet8-torch-static-fbgemm", |measurement| {
+        measurement.model = Some(model_file(323_192, "full-integer-float-io"));
+    });
+    assert_warned(&values(&run), &run, "checkpoint_as_model");
 }
 
 #[test]
@@ -332,6 +337,46 @@ fn a_phase_that_its_sensor_cannot_see_is_refused() {
 }
 
 #[test]
+fn a_job_whose_idle_windows_differ_keeps_its_energy_and_says_why_nothing_is_above_idle() {
+    let mut run = study();
+    let refuse = |measurement: &mut Measurement| {
+        measurement.energy_joules_per_inference_above_idle = None;
+        let job = measurement.job.as_mut().unwrap();
+        job.energy_joules_above_idle = None;
+        job.above_idle_refusal = Some("the idle windows differ by 7.2 %".to_owned());
+        job.phases.iter_mut().for_each(|phase| phase.energy_joules_above_idle = None);
+    };
+    change(&mut run, "resnet8-torch", refuse);
+    change(&mut run, "resnet8-torch-pruned-job", refuse);
+    // Of another, one replicate only.
+    for attempt in &mut run.attempts {
+        if attempt.treatment == "resnet8-tensorflow" && attempt.replicate == 0 {
+            refuse(attempt.measurement.as_mut().unwrap());
+        }
+    }
+    let report = values(&run);
+    assert_eq!(report.warnings, []);
+    let phase = |treatment: &str| row(&report, treatment).job.as_ref().unwrap().phases.last().unwrap().clone();
+    let whole = phase("resnet8-torch");
+    assert!(whole.energy_joules.is_some() && whole.energy_joules_above_idle.is_none() && whole.co2_grams.is_some());
+    assert_eq!((whole.refusal_count, whole.above_idle_refusal_count), (0, 3));
+    let partly = phase("resnet8-tensorflow");
+    assert_eq!(partly.energy_joules_above_idle.unwrap().joules_by_replicate.len(), 2);
+    let text = render(&run, ReportFormat::Terminal);
+    assert_eq!(text.matches("refused").count(), 4 + 3, "three phases and a job, and a note for each job");
+    let text = unbroken(&text);
+    for (treatment, count) in [("resnet8-torch", 3), ("resnet8-torch-pruned-job", 3), ("resnet8-tensorflow", 1)] {
+        let note = format!(
+            "Above idle refused: {treatment}, {count} of 3 replicates: the idle windows differ by 7.2 %. The totals do \
+             not depend on them."
+        );
+        assert!(text.contains(&note), "{text}");
+    }
+    let csv = render(&run, ReportFormat::Csv);
+    assert!(csv.lines().any(|line| line.contains("whole job") && line.contains("the idle windows differ by 7.2 %")));
+}
+
+#[test]
 fn a_training_without_phases_is_compared_as_a_whole() {
     let mut run = study();
     change(&mut run, "resnet8-torch", |measurement| measurement.job.as_mut().unwrap().phases.clear());
@@ -413,6 +458,72 @@ fn nothing_prints_a_figure_that_is_no_number_and_every_line_fits() {
             assert!(line.chars().count() <= 100, "{} wide: {line}", line.chars().count());
         }
     }
+}
+
+/// The study while it executes: replicate after replicate, in each the jobs first and then the models, of which the
+/// float32 ones come last. The first attempt at training torch has failed.
+fn so_far(attempt_count: usize) -> RunReport {
+    let mut attempts = study().attempts;
+    attempts.sort_by_key(|attempt| {
+        let is_inference = attempt.node == "pi-4";
+        (attempt.replicate, is_inference, is_inference && attempt.treatment.ends_with("float32"))
+    });
+    let torch = attempts.iter().position(|attempt| attempt.treatment == "resnet8-torch").unwrap();
+    attempts[torch].attempt = 2;
+    let reason = InvalidReason { code: "job".to_owned(), message: "it ended with code 1".to_owned() };
+    let failed =
+        TrialResult { attempt: 1, invalid_reasons: vec![reason], measurement: None, ..attempts[torch].clone() };
+    attempts.insert(torch, failed);
+    attempts.truncate(attempt_count);
+    RunReport { state: RunState::Running, ended_unix_ns: None, attempts, attempt_count_running: 1, ..study() }
+}
+
+#[test]
+fn a_run_that_is_not_over_says_of_each_treatment_what_is_missing() {
+    let treatment_count = study().treatments.len();
+    for attempt_count in (0..=treatment_count + 1).filter(|count| count % 4 < 2) {
+        let run = so_far(attempt_count);
+        let report = values(&run);
+        let missing: Vec<&Row> = report.rows.iter().filter(|row| row.kind.is_none()).collect();
+        let has_failed = run.attempts.iter().any(|attempt| !attempt.is_valid());
+        let valid_count = attempt_count - usize::from(has_failed);
+        assert_eq!(missing.len(), treatment_count - valid_count, "after {attempt_count} attempts");
+        for row in missing {
+            assert!(row.energy.is_none() && row.job.is_none() && row.quality.is_none(), "{}", row.treatment);
+            let is_torch = row.treatment == "resnet8-torch" && has_failed;
+            let note = if is_torch { "no valid trial: see the invalid attempts" } else { "no trial has ended" };
+            assert_eq!(row.notes, [note], "{}", row.treatment);
+        }
+        for format in FORMATS {
+            let text = render(&run, format);
+            assert!(!text.contains("NaN"), "{format:?} after {attempt_count} attempts:\n{text}");
+        }
+        let text = render(&run, ReportFormat::Terminal);
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        assert_eq!(text.contains("no trial has ended"), attempt_count <= treatment_count, "{text}");
+        assert!(text.contains("1 executing"), "{text}");
+    }
+}
+
+#[test]
+fn what_hangs_on_a_model_that_is_not_measured_yet_has_no_figure() {
+    // All jobs of the first replicate have ended, and of the models on the device the first one.
+    let job_count = study().treatments.iter().filter(|facts| matches!(facts.workload, Workload::Job { .. })).count();
+    let run = so_far(job_count + 2);
+    let report = values(&run);
+    let relation = relation(&report, "resnet8-tensorflow-dynamic-range");
+    assert_eq!((&relation.parent, relation.accuracy_points_to_parent, relation.break_even), (&None, None, None));
+    assert!(relation.jobs_joules.is_some(), "the jobs behind it have ended");
+    assert!(answer(&report, 0).contains("Not tested, for a single replicate"), "{}", answer(&report, 0));
+
+    // Before torch has trained, nothing is compared, and the failed attempt is listed.
+    let torch = run.attempts.iter().position(|attempt| !attempt.is_valid()).unwrap();
+    let run = so_far(torch + 1);
+    let report = values(&run);
+    assert!(answer(&report, 0).contains("Nothing to compare"), "{}", answer(&report, 0));
+    assert!(answer(&report, 2).contains("No model has a valid trial on a node yet."), "{}", answer(&report, 2));
+    assert_eq!(report.invalid_attempts.len(), 1);
+    assert!(render(&run, ReportFormat::Terminal).contains("it ended with code 1"));
 }
 
 #[test]

@@ -14,11 +14,8 @@ use tinywatt_proto::v1;
 use tinywatt_proto::v1::treatment::Workload;
 
 use super::EXPERIMENT_BYTES_MAX;
+use crate::assess::{sample_period, window_min};
 use crate::store::NodeRow;
-
-/// Sample periods that a window must hold. Each edge is known to within one period, so the energy of the window to
-/// within one period of the power's change there: below 1 % from 100 periods on, even for a load that switches fully.
-pub const WINDOW_PERIOD_COUNT_MIN: u32 = 100;
 
 /// Trials of one run: their list fits several times into a message ([`tinywatt_proto::MESSAGE_BYTES_MAX`]) at 100
 /// bytes a trial, and takes a week at 30 s each.
@@ -246,8 +243,7 @@ impl<'a> Check<'a> {
     }
 
     fn windows(&mut self, node: &str, treatments: &[&v1::Treatment], channel: &v1::Channel) {
-        let period_ns = sample_period_ns(channel);
-        let min_ns = period_ns.saturating_mul(u64::from(WINDOW_PERIOD_COUNT_MIN));
+        let min = window_min(channel);
         for treatment in treatments {
             let windows = match &treatment.workload {
                 Some(Workload::Inference(inference)) => {
@@ -258,27 +254,19 @@ impl<'a> Check<'a> {
                 _ => vec![],
             };
             for (window, window_ns) in windows {
-                if window_ns < min_ns {
+                if Duration::from_nanos(window_ns) < min {
                     self.problem(format!(
                         "{}: an {window} window of {} is too short for channel '{}' of {node}, which gives a reading \
                          every {}: use {} or more",
                         treatment.name,
                         duration(window_ns),
                         channel.name,
-                        duration(period_ns),
-                        duration(min_ns)
+                        humantime::format_duration(sample_period(channel)),
+                        humantime::format_duration(min)
                     ));
                 }
             }
         }
-    }
-}
-
-/// How often a channel tells something new, ns: a counter may be read more often than its hardware adds to it.
-pub fn sample_period_ns(channel: &v1::Channel) -> u64 {
-    match &channel.scale {
-        Some(v1::channel::Scale::Counter(scale)) => channel.sample_period_ns.max(scale.update_period_ns),
-        _ => channel.sample_period_ns,
     }
 }
 

@@ -319,7 +319,7 @@ fn every_channel_of_a_job_is_there_and_fast_enough() {
     nodes[1].capabilities.channels.push(slow);
     let problems = check(&request, &nodes, |_| true);
     assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(problems[0].contains("channel 'gpu' of host, which gives a reading every 20ms: use 2s or more"));
+    assert!(problems[0].contains("channel 'gpu' of host, which gives a reading every 20ms: use 3s 348ms or more"));
 }
 
 #[test]
@@ -336,4 +336,26 @@ fn jobs_count_once_for_each_replicate() {
     design(&mut request).replicate_count = 7_000;
     let problems = check(&request, &nodes, |_| true);
     assert!(problems.len() == 1 && problems[0].contains("21000 trials"), "{problems:?}");
+}
+
+#[test]
+fn trials_are_counted_on_the_nodes_of_their_treatments() {
+    // One node in the design, and a treatment on two others: its own nodes replace that of the design.
+    let (mut request, nodes) = study();
+    request.treatments[0].nodes = vec!["pi".to_owned(), "host".to_owned(), "cloud".to_owned()];
+    design(&mut request).replicate_count = 4_000;
+    let of_trials = |request: &v1::SubmitRequest| {
+        check(request, &nodes, |_| true).into_iter().find(|problem| problem.contains(" trials, more than"))
+    };
+    assert_eq!(of_trials(&request), None, "20,000 are allowed");
+    design(&mut request).replicate_count = 4_001;
+    assert!(of_trials(&request).is_some_and(|problem| problem.contains("20005 trials")));
+    let design = design(&mut request);
+    design.nodes = vec!["pi".to_owned(), "host".to_owned()];
+    assert!(of_trials(&request).is_some_and(|problem| problem.contains("20005 trials")), "nobody is left to them");
+    let planned = crate::schedule::plan(
+        &v1::Design { replicate_count: 1, ..request.design.clone().expect("set") },
+        &request.treatments,
+    );
+    assert_eq!(planned.len() * 4_001, 20_005, "as many as the plan lays");
 }
