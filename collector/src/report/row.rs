@@ -69,17 +69,16 @@ pub(super) fn filled(row: Row, replicates: &[Counted<'_>], carbon: Option<&Carbo
             .max()
             .or(job.as_ref().and_then(|job| job.model_file_bytes))
             .or(row.model_file_bytes.filter(|_| models.is_empty())),
-        parameter_count: models
-            .iter()
-            .filter_map(|model| model.parameter_count)
-            .max()
-            .or(job.as_ref().and_then(|job| job.parameter_count))
+        // A trainer knows its network; a file holds what its converter has left of it.
+        parameter_count: job
+            .as_ref()
+            .and_then(|job| job.parameter_count)
+            .or(models.iter().filter_map(|model| model.parameter_count).max())
             .or(row.parameter_count),
-        mac_count: models
-            .iter()
-            .filter_map(|model| model.mac_count)
-            .max()
-            .or(job.as_ref().and_then(|job| job.mac_count))
+        mac_count: job
+            .as_ref()
+            .and_then(|job| job.mac_count)
+            .or(models.iter().filter_map(|model| model.mac_count).max())
             .or(row.mac_count),
         framework: row.framework.clone().or_else(|| {
             let told = replicates.iter().filter_map(|counted| counted.measurement.job.as_ref());

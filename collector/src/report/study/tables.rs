@@ -85,21 +85,30 @@ fn quality(report: &Report) -> TextTable {
         table.words("model", rows.iter().map(|row| row.family.clone().unwrap_or_default()));
     }
     table.words("framework", rows.iter().map(|row| row.framework.clone().unwrap_or_else(|| row.treatment.clone())));
-    let place = |row: &&Row| if row.is_job() { "its trainer".to_owned() } else { row.node.clone() };
-    table.words("evaluated\nby", rows.iter().map(place));
+    let place = |row: &&Row| if row.is_job() { "trainer".to_owned() } else { row.node.clone() };
+    table.words("scored\nby", rows.iter().map(place));
     scores(&mut table, &rows);
     sizes(&mut table, &rows);
     let checkpoints = |row: &Row| count(row.job.as_ref().and_then(|job| job.checkpoint_file_bytes));
     let scale = own_scale(rows.iter().filter_map(|row| checkpoints(row)));
     table.figures(scale.head("check-\npoint", "B"), rows.iter().map(|row| scale.cell(checkpoints(row))));
-    counts(&mut table, "para-\nmeters", &rows, |row| row.parameter_count);
-    counts(&mut table, "\nMACs", &rows, |row| row.mac_count);
+    counts(&mut table, "para-\nmeters", &rows, |row| {
+        training(report, row).map_or(row.parameter_count, |job| job.parameter_count)
+    });
+    counts(&mut table, "\nMACs", &rows, |row| training(report, row).map_or(row.mac_count, |job| job.mac_count));
     replicate_counts(&mut table, &rows);
     table.note(format!(
         "{PLUS_MINUS}, each of which trained a model of its own. Precision, recall and F1 are macro means. Size: the \
          deployable file; checkpoint: what the framework saves to go on training, with its optimiser's state."
     ));
     table.finish()
+}
+
+/// The training of a model's network. Its file holds fewer parameters where a converter has folded some away.
+fn training<'a>(report: &'a Report, row: &Row) -> Option<&'a Row> {
+    let is_it =
+        |other: &&Row| other.workload == "train" && other.family == row.family && other.framework == row.framework;
+    report.rows.iter().find(is_it)
 }
 
 fn techniques(report: &Report, study: &Study, rows: &[&Row]) -> TextTable {
@@ -153,7 +162,7 @@ fn sizes(table: &mut Table, rows: &[&Row]) {
     table.figures(scale.head("size", "B"), rows.iter().map(|row| scale.cell(count(row.model_file_bytes))));
 }
 
-fn counts(table: &mut Table, head: &str, rows: &[&Row], of: fn(&Row) -> Option<u64>) {
+fn counts(table: &mut Table, head: &str, rows: &[&Row], of: impl Fn(&Row) -> Option<u64>) {
     let scale = own_scale(rows.iter().filter_map(|row| count(of(row))));
     table.figures(scale.head(head, ""), rows.iter().map(|row| scale.cell(count(of(row)))));
 }
