@@ -61,11 +61,12 @@ fn number(value: &Value, pointer: &str) -> Result<f64> {
     value.pointer(pointer).and_then(Value::as_f64).with_context(|| format!("no number {pointer} in {value}"))
 }
 
-/// The programs that link PyTorch are built apart; says so when they were not.
+/// The programs that link PyTorch are built apart; says so when they were not. `tests/run` builds them, and sets the variable.
 fn has_torch() -> bool {
     let test = std::env::current_exe().expect("a test has a path");
     let folder = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
     let found = ["torch-worker", "torch-train"].iter().all(|name| folder.join(name).exists());
+    assert!(found || std::env::var_os("TINYWATT_HAS_TORCH").is_none(), "torch-worker or torch-train is missing");
     if !found {
         // Not `eprintln!`, which the test runner swallows when the test passes.
         let message = "skipped: a study needs torch-worker and torch-train, which tests/run builds\n";

@@ -133,6 +133,10 @@ impl Module {
         let card = card::read(&path)?;
         set_engine(&path, &card.engine, request.engine)?;
         tch::set_num_threads(i32::try_from(request.thread_count).unwrap_or(i32::MAX));
+        if card.class_count == 0 || card.class_count > CLASS_COUNT_MAX {
+            let found = format!("{} classes by its card", card.class_count);
+            return Err(ModuleError::Output { path, found, class_count: card.class_count.min(CLASS_COUNT_MAX) });
+        }
         if card.input_dtype != "float32" || card.input_shape.first() != Some(&1) || card.input_shape.contains(&0) {
             return Err(ModuleError::Input { path, dtype: card.input_dtype, shape: card.input_shape });
         }
@@ -172,13 +176,17 @@ impl Module {
     }
 }
 
+/// More classes than a worker's confusion matrix takes; a card that says more is wrong.
+const CLASS_COUNT_MAX: u32 = 1_000;
+
 /// A card that asks for more is wrong: 1,024 × 1,024 in colour are 12 MiB.
 const INPUT_BYTES_MAX: usize = 64 << 20;
 
 /// Sets the module's own engine, which must be done before it is loaded.
 fn set_engine(path: &Path, own: &str, asked: &str) -> Result<(), ModuleError> {
     let engine = match own {
-        "none" => return Ok(()),
+        // Quantised weights cannot be packed for it, so a module that hides some does not load.
+        "none" => QEngine::NoQEngine,
         "fbgemm" => QEngine::FBGEMM,
         "qnnpack" => QEngine::QNNPACK,
         _ => return Err(ModuleError::UnknownEngine { path: path.to_owned(), engine: own.to_owned() }),

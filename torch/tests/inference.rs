@@ -94,6 +94,8 @@ async fn a_module_that_does_not_say_what_it_is_is_refused() {
     refused(request(path.clone(), ""), FailureReason::Model, &["int64", "float32"]).await;
     untold(|card| card.class_count = 7);
     refused(request(path.clone(), ""), FailureReason::Model, &["[1, 10]", "[1, 7]"]).await;
+    untold(|card| card.class_count = u32::MAX);
+    refused(request(path.clone(), ""), FailureReason::Model, &["4294967295 classes"]).await;
     untold(|card| card.input_shape = vec![1, 5, 5, 1]);
     refused(request(path.clone(), ""), FailureReason::Model, &["own.pt"]).await;
     untold(|_| ());
@@ -114,6 +116,19 @@ async fn inputs_of_another_shape_are_refused_naming_both() {
     std::fs::write(&inputs, set.expect("a set").to_bytes()).expect("written");
     let request = LoadRequest { inputs, ..request(module("float32"), "") };
     refused(request, FailureReason::Model, &["digits-float32.pt", "[1, 8, 8, 1]", "[4, 4, 1]"]).await;
+}
+
+#[tokio::test]
+async fn quantised_weights_under_a_card_that_names_no_engine_do_not_load() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for technique in ["static-qnnpack", "static-fbgemm", "dynamic"] {
+        let path = folder.path().join("hidden.pt");
+        let mut own = card::read(&module(technique)).expect("it has one");
+        own.engine = "none".to_owned();
+        strip(&module(technique), &path);
+        card::add(&path, &own).expect("added");
+        refused(request(path, ""), FailureReason::Model, &["hidden.pt"]).await;
+    }
 }
 
 /// Copies a module without its card.

@@ -28,7 +28,7 @@ impl Job {
         let mut job = json!({
             "schema": "tinywatt.job.v1", "kind": "train", "seed": 7, "thread_count": 1, "device": "cpu",
             "config": { "architecture": "digits-tiny", "epochs": epochs, "batch_size": 32, "learning_rate": 0.003,
-                        "input_scale": 0.125, "input_offset": -1.0 },
+                        "input_scale": 0.125, "input_offset": -1.0, "checkpoint_seconds": 0 },
             "inputs": { "train": digits("train.twin"), "validation": digits("test.twin"), "test": digits("test.twin"),
                         "parent": input(UNTRAINED.into()) },
             "output_dir": out, "result": folder.path().join("result.json"),

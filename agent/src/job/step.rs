@@ -28,6 +28,9 @@ const LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// A look may take this part of the time: a folder of many files on a slow card is looked at less often.
 const LOOK_PART: u32 = 50;
 
+/// Longest time between two looks, however large the folder: a disk takes some GB in it, and no more.
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(10);
+
 /// Most files in a folder: a data set unpacked into single images.
 const FILE_COUNT_MAX: u64 = 200_000;
 
@@ -175,7 +178,7 @@ impl Step<'_> {
             let folder = self.folder.path().to_owned();
             return Err(JobError::DiskFull { step: kind, program: program(), free_bytes, folder });
         }
-        let pause = clock.now().since(start) * LOOK_PART;
+        let pause = (clock.now().since(start) * LOOK_PART).min(LOOK_PAUSE_MAX);
         if pause > LOOK_PERIOD {
             tick.reset_after(pause);
         }

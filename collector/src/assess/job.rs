@@ -38,6 +38,9 @@ const NOTE_CHARACTERS_MAX: usize = 500;
 /// Characters of a name: a framework, a version, a file.
 const NAME_CHARACTERS_MAX: usize = 128;
 
+/// Inputs that a job may say it evaluated: sums and products of scores over replicates stay exact.
+const INPUT_COUNT_MAX: u64 = 1 << 40;
+
 /// Artifacts of one job.
 const ARTIFACT_COUNT_MAX: usize = 256;
 
@@ -94,6 +97,12 @@ pub(super) async fn read(
             let message = format!("the agent names '{name}' among what the job made, and it never arrived here");
             return Err(reason("artifact_missing", message));
         };
+        // The file is here: its size is what it has, not what was said of it.
+        let file_bytes = std::fs::metadata(&path).map(|file| file.len()).unwrap_or(0);
+        if file_bytes != artifact.file_bytes {
+            let message = format!("'{}' has {file_bytes} bytes, and the agent says {}", artifact.name, artifact.file_bytes);
+            return Err(reason("unreadable", message));
+        }
         if artifact.role == "model" {
             let made = artifact.clone();
             let looked = tokio::task::spawn_blocking(move || look(&made, &path)).await;
@@ -157,6 +166,7 @@ pub(super) fn parse(expected: v1::JobKind, summary: &v1::JobSummary) -> Result<T
         )));
     }
     let counted = rows.iter().flatten().try_fold(0u64, |sum, count| sum.checked_add(*count));
+    let counted = counted.filter(|counted| *counted <= INPUT_COUNT_MAX);
     if counted.is_none() || (counted == Some(0) && !rows.is_empty()) {
         return Err(unreadable("its confusion matrix counts no inputs, or too many".to_owned()));
     }

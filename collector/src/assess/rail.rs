@@ -71,6 +71,12 @@ pub(super) async fn look(
     let is_whole = reasons.is_empty();
     reasons.extend(validity::reasons(&seen, &windows, &channel));
     let mut above_idle_refusal = None;
+    let vague = validity::idle_edges(&windows);
+    if expected.is_job() {
+        above_idle_refusal = vague.into_iter().next().map(|reason| reason.message);
+    } else {
+        reasons.extend(vague);
+    }
     match validity::idle_drift(&windows) {
         Some(drift) if expected.is_job() => above_idle_refusal = Some(drift),
         Some(drift) => reasons.push(reason("idle_drift", format!("{drift}: let the device settle longer"))),

@@ -21,9 +21,15 @@ pub(super) fn reasons(seen: &[Seen], measured: &[Measured], channel: &v1::Channe
     }
     for window in measured {
         reasons.extend(powerless(window, is_counter));
-        reasons.extend(edges(window));
+        reasons.extend(edges(window).filter(|_| window.is_active()));
     }
     reasons
+}
+
+/// What makes the power of idle windows vague, so that nobody knows what is above it. Next to a load that is many times
+/// idle, a window that is long enough for its own power can still hang on its edges.
+pub(super) fn idle_edges(measured: &[Measured]) -> Vec<InvalidReason> {
+    measured.iter().filter(|window| !window.is_active()).filter_map(edges).collect()
 }
 
 /// Lost, late and torn readings share one bound: each of them is a piece of the window that was not seen well.

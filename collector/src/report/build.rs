@@ -1,6 +1,6 @@
 //! From a run to the report's values: which attempts count, and which of them share a row.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tinywatt_proto::v1::RunState;
 
@@ -140,6 +140,10 @@ fn empty_row(treatment: &str, node: &str, facts: Option<&TreatmentFacts>, counts
         family: stated(|facts| &facts.family),
         framework: stated(|facts| &facts.framework),
         technique: stated(|facts| &facts.technique),
+        recipe: match facts.map(|facts| &facts.workload) {
+            Some(Workload::Job { recipe, .. }) => recipe.clone(),
+            _ => BTreeMap::new(),
+        },
         kind: None,
         kind_note: None,
         number_format,

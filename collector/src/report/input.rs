@@ -1,5 +1,7 @@
 //! What a report is made from. Plain values, so that a report can be made of any store, or of a test's imagination.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tinywatt_proto::v1;
 
@@ -91,10 +93,22 @@ pub enum Workload {
         kind: &'static str,
         /// Treatments of the jobs whose artifacts it takes.
         needs: Vec<String>,
+        /// What it was told, by key, and what it was to use: jobs with the same recipe differ in nothing but who did them.
+        recipe: BTreeMap<String, String>,
     },
     /// A recording of another bench.
     #[default]
     Recording,
+}
+
+/// The configuration of a job, key by key, with its device and threads.
+fn recipe(job: &v1::JobWorkload) -> BTreeMap<String, String> {
+    let config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&job.config_json).unwrap_or_default();
+    let mut recipe: BTreeMap<String, String> =
+        config.into_iter().map(|(key, value)| (key, value.to_string())).collect();
+    recipe.insert("device".to_owned(), job.device().as_str_name().to_owned());
+    recipe.insert("threads".to_owned(), job.thread_count.to_string());
+    recipe
 }
 
 impl TreatmentFacts {
@@ -116,6 +130,7 @@ impl TreatmentFacts {
                     v1::JobKind::Unspecified => "job",
                 },
                 needs: job.inputs.iter().filter_map(made_by).collect(),
+                recipe: recipe(job),
             },
             None => Workload::Model {
                 number_format: treatment.precision.clone(),
@@ -222,7 +237,7 @@ mod tests {
             technique: "qat".to_owned(),
             ..v1::Treatment::default()
         });
-        assert_eq!(optimise.workload, Workload::Job { kind: "optimise", needs: vec!["train".to_owned()] });
+        assert_eq!(optimise.workload, Workload::Job { kind: "optimise", needs: vec!["train".to_owned()], recipe: recipe(&v1::JobWorkload::default()) });
         assert_eq!((optimise.family.as_str(), optimise.technique.as_str()), ("resnet8", "qat"));
         let inference = v1::InferenceWorkload { model_from: Some(produced("qat-job", "model")), ..Default::default() };
         let model = TreatmentFacts::from_wire(&v1::Treatment {

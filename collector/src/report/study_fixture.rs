@@ -1,5 +1,7 @@
 //! A study for the tests: two frameworks, all techniques, three replicates, one host that trains and one node that infers.
 
+use std::collections::BTreeMap;
+
 use tinywatt_proto::v1::RunState;
 
 use super::fixture::{model, trial};
@@ -155,7 +157,7 @@ fn facts(name: &str, framework: &str, technique: &str, workload: Workload) -> Tr
 }
 
 fn job(kind: &'static str, needs: &[&str]) -> Workload {
-    Workload::Job { kind, needs: needs.iter().map(|need| (*need).to_owned()).collect() }
+    Workload::Job { kind, needs: needs.iter().map(|need| (*need).to_owned()).collect(), recipe: BTreeMap::new() }
 }
 
 fn add(run: &mut RunReport, treatment: &str, node: &str, replicate: u32, measurement: Measurement) {

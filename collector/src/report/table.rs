@@ -2,6 +2,8 @@
 //!
 //! Names carry their unit; a figure that cannot be given is absent, never zero and never NaN.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::input::Carbon;
@@ -100,6 +102,9 @@ pub struct Row {
     /// Optimisation technique; absent for training jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub technique: Option<String>,
+    /// What a job was told, by key, with device and threads; empty for all others.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub recipe: BTreeMap<String, String>,
     /// Where the energy figures come from; absent when no trial is valid.
     pub kind: Option<Kind>,
     /// The kind in a sentence.

@@ -27,6 +27,15 @@ pub enum Installed {
 /// A trainer could not be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
+    /// The interpreter named is that of the environment which would be replaced.
+    #[error(
+        "{} is the trainer's own environment, which would be removed: leave --python out to use it, or name another one",
+        python.display()
+    )]
+    Own {
+        /// The interpreter.
+        python: PathBuf,
+    },
     /// No Python.
     #[error(transparent)]
     Python(#[from] PythonError),
@@ -79,6 +88,9 @@ pub fn install(
     let unpacked = unpack(trainer)?;
     if let Some(path) = python {
         let python = python::named(path)?;
+        if python.path.starts_with(trainer.folder()) {
+            return Err(InstallError::Own { python: python.path });
+        }
         make_new(&trainer.folder())?;
         complete(trainer, python)?;
         return Ok(Installed::Now);

@@ -56,7 +56,7 @@ pub(super) struct Python {
 
 /// Finds the machine's Python that can make environments.
 pub(super) fn find() -> Result<Python, PythonError> {
-    let mut found = Vec::new();
+    let (mut found, mut without_venv) = (Vec::new(), None);
     for candidate in CANDIDATES {
         let python = match look(Path::new(candidate)) {
             Ok(python) => python,
@@ -67,7 +67,14 @@ pub(super) fn find() -> Result<Python, PythonError> {
             continue;
         }
         let has_venv = answers(&python.path, "import venv, ensurepip").is_ok_and(|answer| answer.is_some());
-        return if has_venv { Ok(python) } else { Err(PythonError::NoVenv { python: python.path }) };
+        if has_venv {
+            return Ok(python);
+        }
+        // Another one may be whole.
+        without_venv.get_or_insert(python.path);
+    }
+    if let Some(python) = without_venv {
+        return Err(PythonError::NoVenv { python });
     }
     Err(if found.is_empty() { PythonError::Missing } else { PythonError::Version { found: found.join(", ") } })
 }

@@ -1,8 +1,9 @@
 //! A trainer in Rust: a TorchScript module in, a trained one out, by the job contract of `collector/trainers`.
 //!
 //! A pure function of the job file and its inputs on a CPU: the same seed gives the same weights to the last bit. On a GPU
-//! sums are done in an order of its own. A training that was interrupted goes on after its last whole epoch when it is
-//! started again with the same job file, and ends with the same weights.
+//! sums are done in an order of its own. A training that was interrupted goes on after the epoch of its last checkpoint
+//! when it is started again with the same job file and output folder, and ends with the same weights. Checkpoints are kept
+//! a minute apart (`checkpoint_seconds`): what they cost is part of the training, and other trainers keep one, at the end.
 
 mod adam;
 mod checkpoint;
@@ -26,6 +27,9 @@ use crate::card::{self, CardError};
 /// File names of the artifacts.
 const MODEL: &str = "model.pt";
 const CHECKPOINT: &str = "checkpoint.pt";
+
+/// Inputs that are asked at a time when nothing is learned, as many as the Python trainers ask.
+const EVALUATION_BATCH_SIZE: usize = 256;
 
 /// Time between two lines of progress.
 const TELL_PERIOD: Duration = Duration::from_secs(1);
@@ -57,6 +61,16 @@ pub enum TrainError {
         module: Vec<u32>,
         /// One input.
         inputs: Vec<u32>,
+    },
+    /// The module has other classes than the inputs.
+    #[error("the module {path} has {own} classes by its card, and the inputs have {inputs}: build it for these inputs")]
+    Classes {
+        /// The module.
+        path: PathBuf,
+        /// Its classes.
+        own: u32,
+        /// Those of the inputs.
+        inputs: u32,
     },
     /// The loss is no number any more.
     #[error("the loss of epoch {epoch} is not a number: use a smaller learning_rate")]
@@ -95,6 +109,10 @@ pub fn run(job_file: &Path) -> Result<(), TrainError> {
         if module != set.shape() {
             return Err(TrainError::Shape { path: parent.to_owned(), module, inputs: set.shape().to_vec() });
         }
+        if card.class_count != set.class_count() {
+            let (own, inputs) = (card.class_count, set.class_count());
+            return Err(TrainError::Classes { path: parent.to_owned(), own, inputs });
+        }
         Ok(Data::new(&set, job.config.input_scale, job.config.input_offset, device))
     };
     let (train, validation, test) = (load("train")?, load("validation")?, load("test")?);
@@ -102,11 +120,17 @@ pub fn run(job_file: &Path) -> Result<(), TrainError> {
     let mut training = Training::begin(&job, parent, device)?;
     let start = Monotonic.now();
     let resumed_at = training.epochs.len();
+    let mut kept_at = start;
     while training.epochs.len() < job.config.epochs as usize {
         training.epoch(&train, &validation)?;
-        training.keep()?;
+        let period = Duration::from_secs(job.config.checkpoint_seconds.into());
+        if Monotonic.now() >= kept_at.after(period) {
+            training.keep()?;
+            kept_at = Monotonic.now();
+        }
     }
     let trained = window(start);
+    training.keep()?;
     let start = Monotonic.now();
     let confusion = training.confusion(&test)?;
     let evaluated = window(start);
@@ -225,7 +249,7 @@ impl<'a> Training<'a> {
     fn score(&mut self, data: &Data) -> Result<Score, TrainError> {
         self.module.set_eval();
         let mut score = Score::default();
-        for batch in data.places().chunks(self.job.config.batch_size as usize) {
+        for batch in data.places().chunks(EVALUATION_BATCH_SIZE) {
             let (inputs, labels) = data.batch(batch);
             let logits = tch::no_grad(|| self.forward(&inputs))?;
             let loss = loss(&logits, &labels)?;
@@ -239,7 +263,7 @@ impl<'a> Training<'a> {
         self.module.set_eval();
         let class_count = data.class_count();
         let mut confusion = vec![vec![0; class_count]; class_count];
-        for batch in data.places().chunks(self.job.config.batch_size as usize) {
+        for batch in data.places().chunks(EVALUATION_BATCH_SIZE) {
             let (inputs, labels) = data.batch(batch);
             let predictions = tch::no_grad(|| self.forward(&inputs))?.argmax(-1, false);
             let read = |tensor: Tensor| Vec::<i64>::try_from(tensor).map_err(torch("read the predictions"));
@@ -279,7 +303,10 @@ impl<'a> Training<'a> {
         Ok(card::add(&path, &card)?)
     }
 
-    fn tell(&self, phase: &'static str, epoch: u32, fraction: f64, score: Option<&Score>) {
+    /// `part` is that of the epoch; what is told is that of the whole training, as all trainers do.
+    fn tell(&self, phase: &'static str, epoch: u32, part: f64, score: Option<&Score>) {
+        let epochs = f64::from(self.job.config.epochs);
+        let fraction = ((f64::from(epoch) - 1.0 + part) / epochs).clamp(0.0, 1.0);
         self.job.tell(&Progress {
             phase,
             epoch,

@@ -136,12 +136,14 @@ fn tests(count: usize) -> String {
     if count == 1 { "1 comparison".to_owned() } else { format!("{count} comparisons") }
 }
 
-/// What is not shown, and what could not have been.
+/// What is not shown, with the interval that says how large it may be all the same.
 fn unshown(comparison: &Comparison, difference: f64, half_width: f64, unit: &str) -> String {
     let decimals = decimals(half_width);
     format!(
-        "{} {unit}; {}; with {} replicates a difference below {half_width:.decimals$} {unit} could not have been seen",
+        "{} {unit}, 95 %: {} to {} {unit}; {}, {} replicates",
         signed(difference, decimals),
+        signed(difference - half_width, decimals),
+        signed(difference + half_width, decimals),
         test(comparison),
         comparison.replicate_count
     )
@@ -317,8 +319,10 @@ fn gain(reference: &str, compared: &[&Comparison], node: &str, kind: Kind) -> Ve
             (Some(difference), Some(half_width), None) => {
                 let digits = decimals(half_width);
                 equal.push(format!(
-                    "{name} {} % ({p}; below {half_width:.digits$} % could not have been seen)",
-                    signed(difference, digits)
+                    "{name} {} % (95 %: {} to {} %, {p})",
+                    signed(difference, digits),
+                    signed(difference - half_width, digits),
+                    signed(difference + half_width, digits)
                 ));
             }
             (Some(difference), None, None) => untested.push(format!("{name} {} %", signed(difference, 1))),

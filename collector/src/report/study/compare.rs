@@ -74,8 +74,8 @@ pub(super) fn comparisons(rows: &[Row], relations: &[Relation]) -> Vec<Compariso
     comparisons
 }
 
-/// Jobs that train one model in different frameworks: one family, or one number of parameters as the jobs state it. Jobs
-/// that state none are of one model when each framework trains just one.
+/// Jobs that train one model in different frameworks by one recipe: one family, or one number of parameters as the jobs
+/// state it. Jobs that state none are of one model when each framework trains just one.
 fn pairs(rows: &[Row]) -> Vec<(&Row, &Row)> {
     let trained: Vec<&Row> = rows.iter().filter(|row| row.workload == "train" && row.kind.is_some()).collect();
     let parameters = |row: &Row| row.job.as_ref().and_then(|job| job.parameter_count);
@@ -88,7 +88,9 @@ fn pairs(rows: &[Row]) -> Vec<(&Row, &Row)> {
                 (Some(own), Some(others)) => own == others,
                 _ => is_alone(one) && is_alone(other),
             };
-            if one.framework != other.framework && (is_one_family || is_one_size) {
+            // Another number of epochs, or a teacher, is another training: its price and its accuracy are not the framework's.
+            let is_one_recipe = one.recipe == other.recipe;
+            if one.framework != other.framework && is_one_recipe && (is_one_family || is_one_size) {
                 // The later one is seen beside the earlier one, as a reader goes down a table.
                 pairs.push((*other, *one));
             }

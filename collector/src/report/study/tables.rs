@@ -266,7 +266,8 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
         match study.relation(row).filter(|relation| !relation.is_suspect()).and_then(|relation| relation.break_even) {
             Some(BreakEven::Inferences(count)) if shown => count_text(count),
             Some(BreakEven::Inferences(count)) => format!("({})", count_text(count)),
-            Some(BreakEven::Never) => "never".to_owned(),
+            Some(BreakEven::Never) if shown => "never".to_owned(),
+            Some(BreakEven::Never) => "(never)".to_owned(),
             None => ABSENT.to_owned(),
         }
     };
@@ -280,7 +281,7 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
         "Energy to float32: mean energy per inference less that of the framework's float32 model, with the 95 % interval \
          of that difference (Welch); p after Holm's correction over all rows of this question, below 0.05 a difference is \
          shown; g: Hedges' effect size. Break-even: inferences that save what training and optimising took; in brackets \
-         where the saving is not shown. Pareto ●: no other row is at least as accurate for less energy."
+         where no difference is shown. Pareto ●: no other row is at least as accurate for less energy."
             .to_owned(),
     );
     table.finish()

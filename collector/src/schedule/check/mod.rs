@@ -247,16 +247,22 @@ impl<'a> Check<'a> {
         for treatment in treatments {
             let windows = match &treatment.workload {
                 Some(Workload::Inference(inference)) => {
-                    vec![("idle", inference.idle_ns), ("active", inference.active_ns)]
+                    vec![("an idle window", inference.idle_ns), ("an active window", inference.active_ns)]
                 }
-                // How long the job itself takes is known when it has ended; assessing refuses one that was too short.
-                Some(Workload::Job(job)) => vec![("idle", job.idle_ns)],
+                // How long the job itself takes is known when it has ended; assessing refuses one that was too short. One
+                // that may not take so long is known now. Nobody asks what building takes.
+                Some(Workload::Job(job)) if job.kind() == v1::JobKind::Build || job.time_limit_ns == 0 => {
+                    vec![("an idle window", job.idle_ns)]
+                }
+                Some(Workload::Job(job)) => {
+                    vec![("an idle window", job.idle_ns), ("a time limit", job.time_limit_ns)]
+                }
                 _ => vec![],
             };
             for (window, window_ns) in windows {
                 if Duration::from_nanos(window_ns) < min {
                     self.problem(format!(
-                        "{}: an {window} window of {} is too short for channel '{}' of {node}, which gives a reading \
+                        "{}: {window} of {} is too short for channel '{}' of {node}, which gives a reading \
                          every {}: use {} or more",
                         treatment.name,
                         duration(window_ns),

@@ -293,6 +293,11 @@ fn a_circle_of_jobs_is_named() {
 }
 
 #[test]
+fn a_time_limit_below_what_the_channel_can_tell_is_refused() {
+    expect_job_problem(|request, _| job(request, 1).time_limit_ns = 50_000_000, &["train", "a time limit of 50ms"]);
+}
+
+#[test]
 fn every_channel_of_a_job_is_there_and_fast_enough() {
     let named = |request: &mut v1::SubmitRequest, further: &str| {
         for treatment in &mut request.treatments[1..] {

@@ -51,6 +51,10 @@ class InputSet:
         """Dimensions of one input, without the batch."""
         return self.data.shape[1:]
 
+    def first(self, count: int) -> InputSet:
+        """The first inputs, or all where there are not so many."""
+        return InputSet(self.class_count, self.labels[:count], self.data[:count])
+
     def reals(self, chosen: NDArray[np.int64] | slice, scaling: Scaling) -> NDArray[np.float32]:
         """The chosen inputs as the model takes them.
 

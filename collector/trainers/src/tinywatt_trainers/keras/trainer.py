@@ -93,8 +93,11 @@ def _train(job: Job, progress: Progress) -> Result:
     with timer.measure("train"):
         epochs = train(network.model, course, training, validation, progress, phase="train", loss_of=loss_of)
     progress.line(phase="evaluate")
+    ask = inference(network.model, test)
+    # The first call compiles, which is no part of evaluating.
+    ask(test.first(1), config.scaling)
     with timer.measure("evaluate"):
-        answers = inference(network.model, test)(test, config.scaling).argmax(axis=-1)
+        answers = ask(test, config.scaling).argmax(axis=-1)
     counts = confusion(test.labels, answers, test.class_count)
     network.model.save(job.output_dir / CHECKPOINT_FILE)
     content = convert.converted(network, "float32", np.empty(0, dtype=np.float32))
