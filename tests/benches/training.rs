@@ -108,7 +108,7 @@ fn write_inputs(path: &Path, count: usize) -> Result<Value> {
         (state >> 56) as u8
     };
     let data: Vec<u8> = (0..pixels).map(|_| noise()).collect();
-    let labels: Vec<u32> = (0..count).map(|index| (index % 10) as u32).collect();
+    let labels: Vec<u32> = (0..count).map(|index| u32::try_from(index % 10).expect("below 10")).collect();
     let set = InputSet::new(Encoding::Plain, 10, vec![32, 32, 3], labels, data)?;
     let bytes = set.to_bytes();
     std::fs::write(path, &bytes)?;

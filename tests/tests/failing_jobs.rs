@@ -11,10 +11,18 @@ use tinywatt_tests::{Agent, Collector};
 const BROKEN: [(&str, &str, &[&str]); 7] = [
     ("silent", "exit 0", &["left no result.json"]),
     ("garbled", "echo nonsense > \"${1%/*}/result.json\"", &["result.json cannot be used"]),
-    ("failing", "echo the data are upside down >&2; exit 3", &["was ended by exit status: 3", "the data are upside down"]),
+    (
+        "failing",
+        "echo the data are upside down >&2; exit 3",
+        &["was ended by exit status: 3", "the data are upside down"],
+    ),
     ("killed", "kill -9 $$", &["SIGKILL"]),
     ("slow", "trap '' TERM; while :; do sleep 0.1; done", &["its time limit"]),
-    ("greedy", "while :; do head -c 1000000 /dev/zero >> \"${1%/*}/rubbish\"; sleep 0.01; done", &["and it may hold 8388608 bytes"]),
+    (
+        "greedy",
+        "while :; do head -c 1000000 /dev/zero >> \"${1%/*}/rubbish\"; sleep 0.01; done",
+        &["and it may hold 8388608 bytes"],
+    ),
     ("liar", LIAR, &["model.tflite"]),
 ];
 

@@ -100,7 +100,8 @@ pub(super) async fn read(
         // The file is here: its size is what it has, not what was said of it.
         let file_bytes = std::fs::metadata(&path).map(|file| file.len()).unwrap_or(0);
         if file_bytes != artifact.file_bytes {
-            let message = format!("'{}' has {file_bytes} bytes, and the agent says {}", artifact.name, artifact.file_bytes);
+            let message =
+                format!("'{}' has {file_bytes} bytes, and the agent says {}", artifact.name, artifact.file_bytes);
             return Err(reason("unreadable", message));
         }
         if artifact.role == "model" {

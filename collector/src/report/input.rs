@@ -237,7 +237,14 @@ mod tests {
             technique: "qat".to_owned(),
             ..v1::Treatment::default()
         });
-        assert_eq!(optimise.workload, Workload::Job { kind: "optimise", needs: vec!["train".to_owned()], recipe: recipe(&v1::JobWorkload::default()) });
+        assert_eq!(
+            optimise.workload,
+            Workload::Job {
+                kind: "optimise",
+                needs: vec!["train".to_owned()],
+                recipe: recipe(&v1::JobWorkload::default())
+            }
+        );
         assert_eq!((optimise.family.as_str(), optimise.technique.as_str()), ("resnet8", "qat"));
         let inference = v1::InferenceWorkload { model_from: Some(produced("qat-job", "model")), ..Default::default() };
         let model = TreatmentFacts::from_wire(&v1::Treatment {

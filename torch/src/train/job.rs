@@ -190,7 +190,8 @@ impl Job {
 
     /// SHA-256 of everything that decides the result, so that a checkpoint of another job is not gone on with.
     pub fn fingerprint(&self) -> Sha256 {
-        let Config { epochs: _, batch_size, learning_rate, input_scale, input_offset, checkpoint_seconds: _ } = self.config;
+        let Config { epochs: _, batch_size, learning_rate, input_scale, input_offset, checkpoint_seconds: _ } =
+            self.config;
         let Inputs { train, validation, test, parent } = &self.inputs;
         let inputs = [train, validation, test, parent].map(|input| input.sha256.as_str()).join(" ");
         let numbers = format!("{} {batch_size} {learning_rate:e} {input_scale:e} {input_offset:e}", self.seed);
