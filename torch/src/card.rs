@@ -97,6 +97,36 @@ pub fn add(path: &Path, card: &ModelCard) -> Result<(), CardError> {
     file.sync_all().map_err(open)
 }
 
+/// Whether a module's code calls a quantised operation.
+///
+/// # Errors
+/// When the file is no module.
+pub fn has_quantised_code(path: &Path) -> Result<bool, CardError> {
+    const WORD: &[u8] = b"quantized";
+    let at = || path.to_owned();
+    let file = File::open(path).map_err(|source| CardError::Open { path: at(), source })?;
+    let mut archive = ZipArchive::new(file).map_err(|source| CardError::NotAModule { path: at(), source })?;
+    let code: Vec<String> = archive
+        .file_names()
+        .filter_map(Result::ok)
+        .filter(|name| name.contains("/code/") && name.ends_with(".py"))
+        .map(|name| name.into_owned())
+        .collect();
+    for name in code {
+        let unreadable = |source| CardError::Unreadable { path: at(), source };
+        let entry = archive.by_name(&name).map_err(|error| unreadable(io::Error::other(error)))?;
+        let mut text = Vec::new();
+        entry.take(CODE_BYTES_MAX).read_to_end(&mut text).map_err(unreadable)?;
+        if text.windows(WORD.len()).any(|part| part == WORD) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Code of one class that is looked through; that of large networks takes some hundred kilobytes.
+const CODE_BYTES_MAX: u64 = 16 << 20;
+
 /// The first entry of an archive whose name fits.
 pub(crate) fn entry<R: io::Read + io::Seek>(archive: &ZipArchive<R>, fits: impl Fn(&str) -> bool) -> Option<String> {
     archive.file_names().filter_map(Result::ok).find(|name| fits(name)).map(|name| name.into_owned())

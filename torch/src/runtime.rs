@@ -26,6 +26,15 @@ pub enum ModuleError {
         /// The card's word.
         engine: String,
     },
+    /// It has quantised operations, and its card names no engine for them.
+    #[error(
+        "{path} has quantised operations, and its card says 'none' where the engine stands that they were made for: under \
+         another one it would answer wrongly; save it with the engine's name"
+    )]
+    Hidden {
+        /// The file.
+        path: PathBuf,
+    },
     /// The experiment wants another engine than the module was made for.
     #[error(
         "{path} was made for the engine '{own}', and the experiment asks for '{asked}': under another engine it would \
@@ -185,8 +194,10 @@ const INPUT_BYTES_MAX: usize = 64 << 20;
 /// Sets the module's own engine, which must be done before it is loaded.
 fn set_engine(path: &Path, own: &str, asked: &str) -> Result<(), ModuleError> {
     let engine = match own {
-        // Quantised weights cannot be packed for it, so a module that hides some does not load.
-        "none" => QEngine::NoQEngine,
+        "none" if card::has_quantised_code(path)? => {
+            return Err(ModuleError::Hidden { path: path.to_owned() });
+        }
+        "none" => return Ok(()),
         "fbgemm" => QEngine::FBGEMM,
         "qnnpack" => QEngine::QNNPACK,
         _ => return Err(ModuleError::UnknownEngine { path: path.to_owned(), engine: own.to_owned() }),

@@ -127,7 +127,7 @@ async fn quantised_weights_under_a_card_that_names_no_engine_do_not_load() {
         own.engine = "none".to_owned();
         strip(&module(technique), &path);
         card::add(&path, &own).expect("added");
-        refused(request(path, ""), FailureReason::Model, &["hidden.pt"]).await;
+        refused(request(path, ""), FailureReason::Model, &["hidden.pt", "quantised operations"]).await;
     }
 }
 
