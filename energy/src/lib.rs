@@ -7,6 +7,7 @@
 
 mod budget;
 mod counter;
+mod guard;
 mod idle;
 mod integrate;
 mod join;
@@ -14,6 +15,7 @@ mod series;
 
 pub use budget::{Budget, COVERAGE_FACTOR, Uncertainty};
 pub use counter::{CounterErrors, CounterSample, window_min};
+pub use guard::guard;
 pub use idle::{AboveIdle, above_idle};
 pub use integrate::{Energy, EnergyError, integrate};
 pub use series::{EnergySample, Series};
