@@ -36,8 +36,8 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         drop(busy);
         self.mark(self.equipment.boot, trial, Phase::Evaluate, evaluation.window).await?;
 
-        self.rest(trial, Phase::CoolDown, workload.cool_down_ns).await?;
-        let idle_before = self.rest(trial, Phase::Idle, workload.idle_ns).await?;
+        self.cool_down(trial, workload.cool_down_ns).await?;
+        let idle_before = self.idle(trial, &meters, workload.idle_ns).await?;
 
         let busy = self.busy(&meters);
         self.board.show(trial, Phase::WarmUp, 0.0);
@@ -50,10 +50,10 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         drop(busy);
         self.mark(self.equipment.boot, trial, Phase::Active, active.window).await?;
 
-        let idle_after = self.rest(trial, Phase::Idle, workload.idle_ns).await?;
+        let idle_after = self.idle(trial, &meters, workload.idle_ns).await?;
         let memory = dut.finish().await?;
         let end = idle_after.unwrap_or(active.window).end();
-        self.wait_for_readings(&meters, end).await?;
+        self.wait_for_readings(&meters, end.after(meters.guard())).await?;
 
         let idle = |window: Window| meters.window(Phase::Idle, window, 0);
         let windows = idle_before.map(idle).into_iter();

@@ -173,7 +173,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
     /// Idle window, command, idle window.
     async fn work_metered(&self, job: &Job<'_>) -> Result<Worked, TrialError> {
         let (boot, trial, idle_ns) = (self.equipment.boot, job.trial, job.workload.idle_ns);
-        let idle_before = unless(job.ending, self.rest(trial, Phase::Idle, idle_ns)).await?;
+        let idle_before = unless(job.ending, self.idle(trial, &job.meters, idle_ns)).await?;
 
         let busy = self.busy(&job.meters);
         let totals = job.meters.totals();
@@ -199,8 +199,8 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
             self.mark(boot, trial, *phase, *window).await?;
         }
 
-        let idle_after = unless(job.ending, self.rest(trial, Phase::Idle, idle_ns)).await?;
-        let last = idle_after.unwrap_or(active).end();
+        let idle_after = unless(job.ending, self.idle(trial, &job.meters, idle_ns)).await?;
+        let last = idle_after.unwrap_or(active).end().after(job.meters.guard());
         unless(job.ending, self.wait_for_readings(&job.meters, last)).await?;
         Ok(Worked { idle_before, active, idle_after, output, memory_bytes_peak })
     }

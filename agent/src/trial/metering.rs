@@ -19,6 +19,10 @@ use crate::throttle::Throttling;
 /// take seconds over a commit; what takes longer than this is not late but missing.
 const SPOOL_LIMIT: Duration = Duration::from_secs(10);
 
+/// Shortest pause between an idle window and the load beside it. Threads of a runtime go on spinning for a while after
+/// they have nothing to do: those of XNNPACK some 50 ms, those of Intel's and LLVM's OpenMP 200 ms.
+const GUARD_MIN: Duration = Duration::from_millis(250);
+
 /// Time between two showings of progress.
 const SHOW_PERIOD: Duration = Duration::from_millis(500);
 
@@ -39,6 +43,12 @@ impl<'a> Meters<'a> {
             found.push(further);
         }
         Ok(Self(found))
+    }
+
+    /// How far idle windows keep from the load beside them, so that none of the channels sees it at their edges.
+    pub(super) fn guard(&self) -> Duration {
+        let guards = self.0.iter().map(|measured| tinywatt_energy::guard(&measured.channel));
+        guards.fold(GUARD_MIN, Duration::max)
     }
 
     /// Index of the first channel.
@@ -83,17 +93,35 @@ impl<'a> Meters<'a> {
 }
 
 impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
-    /// Lets time pass with whatever is loaded waiting. `None` when no time was asked for.
-    pub(super) async fn rest(
+    /// An idle window with whatever is loaded waiting, a guard before and after it. `None` when no time was asked for.
+    pub(super) async fn idle(
         &self,
         trial: &v1::TrialKey,
-        phase: Phase,
+        meters: &Meters<'_>,
         nanos: u64,
     ) -> Result<Option<Window>, TrialError> {
         if nanos == 0 {
             return Ok(None);
         }
-        let duration = Duration::from_nanos(nanos);
+        sleep(meters.guard()).await;
+        let window = self.pass(trial, Phase::Idle, Duration::from_nanos(nanos)).await;
+        // The markers too are written only then: a commit is no idling.
+        sleep(meters.guard()).await;
+        self.mark(self.equipment.boot, trial, Phase::Idle, window).await?;
+        Ok(Some(window))
+    }
+
+    /// Lets the device cool down, if time was asked for.
+    pub(super) async fn cool_down(&self, trial: &v1::TrialKey, nanos: u64) -> Result<(), TrialError> {
+        if nanos > 0 {
+            let window = self.pass(trial, Phase::CoolDown, Duration::from_nanos(nanos)).await;
+            self.mark(self.equipment.boot, trial, Phase::CoolDown, window).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets time pass, not zero.
+    async fn pass(&self, trial: &v1::TrialKey, phase: Phase, duration: Duration) -> Window {
         let start = self.equipment.clock.now();
         // The timer and the clock may differ by a little; a window is never shorter than asked for.
         loop {
@@ -103,9 +131,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
             }
             self.showing(trial, phase, duration, sleep(left)).await;
         }
-        let window = Window::new(start, self.equipment.clock.now()).expect("at least `duration`, which is not zero");
-        self.mark(self.equipment.boot, trial, phase, window).await?;
-        Ok(Some(window))
+        Window::new(start, self.equipment.clock.now()).expect("at least `duration`, which is not zero")
     }
 
     /// Shows progress by the clock while something is going on.
@@ -131,7 +157,8 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         }
     }
 
-    /// Waits until the readings of all channels up to an instant are in the spool.
+    /// Waits until the readings of all channels up to an instant are in the spool. Those of a window reach a guard
+    /// further: its edge looks at readings beyond it, and is not to look different to whoever assesses it later.
     pub(super) async fn wait_for_readings(&self, meters: &Meters<'_>, until: MonoNs) -> Result<(), TrialError> {
         for measured in &meters.0 {
             let mut spooled = measured.spooled.clone();

@@ -9,17 +9,21 @@ use crate::link::tests::collector::{Behaviour, Collector};
 const BEGIN: &str = "dir=$(dirname \"$1\"); out=$dir/output\n\
     finish() { printf '%s' \"$1\" > \"$dir/result.json.part\"; mv \"$dir/result.json.part\" \"$dir/result.json\"; }\n";
 
-const NOTHING_MADE: &str = r#"{"schema":"tinywatt.result.v1","framework":{"name":"sh","version":"1"},"artifacts":[]}"#;
+pub(super) const NOTHING_MADE: &str = r#"{"schema":"tinywatt.result.v1","framework":{"name":"sh","version":"1"},"artifacts":[]}"#;
 
-struct Scene {
-    bench: Bench,
+pub(super) struct Scene {
+    pub(super) bench: Bench,
     collector: Collector,
 }
 
 impl Scene {
     async fn start() -> Self {
+        Self::start_with(sampled_both()).await
+    }
+
+    pub(super) async fn start_with(channels: impl IntoIterator<Item = Sampled>) -> Self {
         let collector = Collector::start(Behaviour::default()).await;
-        let bench = Bench::start_at(Script::Works, &collector.address(), true);
+        let bench = Bench::start_with(channels, Script::Works, &collector.address(), true);
         Self { bench, collector }
     }
 
@@ -28,7 +32,7 @@ impl Scene {
     }
 
     /// Executes a script to its end.
-    async fn run(&mut self, trial: u32, script: &str) -> Vec<v1::Record> {
+    pub(super) async fn run(&mut self, trial: u32, script: &str) -> Vec<v1::Record> {
         self.bench.execute(job(trial, script));
         self.ended(trial).await
     }
@@ -411,7 +415,7 @@ async fn what_a_job_says_of_itself_is_shown_with_its_watts() {
 #[tokio::test]
 async fn an_upload_waits_for_a_collector_that_is_away() {
     let address = Collector::free_address().await;
-    let mut bench = Bench::start_at(Script::Works, &format!("http://{address}"), true);
+    let mut bench = Bench::start_with(sampled_both(), Script::Works, &format!("http://{address}"), true);
     let result = NOTHING_MADE.replace(r#""artifacts":[]"#, r#""artifacts":[{"role":"model","file":"m.pt"}]"#);
     bench.execute(job(0, &format!("echo model > $out/m.pt; finish '{result}'")));
     bench.until(Phase::CoolDown).await;
@@ -426,7 +430,7 @@ async fn an_upload_waits_for_a_collector_that_is_away() {
 #[tokio::test]
 async fn an_artifact_that_the_collector_refuses_fails_the_trial() {
     let collector = Collector::start(Behaviour { refuses_uploads: true, ..Behaviour::default() }).await;
-    let mut bench = Bench::start_at(Script::Works, &collector.address(), true);
+    let mut bench = Bench::start_with(sampled_both(), Script::Works, &collector.address(), true);
     let result = NOTHING_MADE.replace(r#""artifacts":[]"#, r#""artifacts":[{"role":"model","file":"m.pt"}]"#);
     bench.execute(job(0, &format!("echo model > $out/m.pt; finish '{result}'")));
     let (reason, message) = failure(&bench.finished(&key(0)).await, 0);
@@ -437,7 +441,7 @@ async fn an_artifact_that_the_collector_refuses_fails_the_trial() {
 #[tokio::test]
 async fn one_that_waits_for_the_collector_can_be_cancelled() {
     let address = Collector::free_address().await;
-    let mut bench = Bench::start_at(Script::Works, &format!("http://{address}"), true);
+    let mut bench = Bench::start_with(sampled_both(), Script::Works, &format!("http://{address}"), true);
     let result = NOTHING_MADE.replace(r#""artifacts":[]"#, r#""artifacts":[{"role":"model","file":"m.pt"}]"#);
     bench.execute(job(0, &format!("echo model > $out/m.pt; finish '{result}'")));
     bench.until(Phase::CoolDown).await;

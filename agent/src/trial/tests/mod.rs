@@ -1,3 +1,4 @@
+mod guard;
 mod job;
 
 use std::path::{Path, PathBuf};
@@ -131,8 +132,15 @@ fn put(dir: &Path, content: &[u8]) -> v1::ArtifactRef {
     v1::ArtifactRef { sha256: sha256.0.to_vec(), size_bytes: content.len() as u64, name: "a file".to_owned() }
 }
 
+/// A channel, and what samples it.
+type Sampled = (Measured, tokio::task::JoinHandle<()>);
+
+fn sampled_both() -> [Sampled; 2] {
+    [(4, "rail"), (7, "usb")].map(|(index, name)| sampled(index, name))
+}
+
 /// A channel with an emulated load whose readings are in the spool at once.
-fn sampled(index: u32, name: &str) -> (Measured, tokio::task::JoinHandle<()>) {
+fn sampled(index: u32, name: &str) -> Sampled {
     let (switch, mut load) = LoadSwitch::new(Profile::new(&LoadConfig::default(), 1));
     let (sender, spooled) = watch::channel(MonoNs(0));
     let (totals_sender, totals) = watch::channel(Totals::default());
@@ -162,18 +170,22 @@ fn sampled(index: u32, name: &str) -> (Measured, tokio::task::JoinHandle<()>) {
 impl Bench {
     /// Nobody listens for artifacts: everything comes from the cache.
     fn start(script: Script) -> Self {
-        Self::start_at(script, "http://127.0.0.1:9", false)
+        Self::start_with(sampled_both(), script, "http://127.0.0.1:9", false)
     }
 
-    fn start_at(script: Script, collector: &str, has_jobs: bool) -> Self {
+    fn start_with(
+        channels: impl IntoIterator<Item = Sampled>,
+        script: Script,
+        collector: &str,
+        has_jobs: bool,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let spool = Spool::open(&dir.path().join("spool"), &SpoolConfig::default()).expect("opens");
         let cache = dir.path().join("artifacts");
         put(&cache, b"model");
         put(&cache, b"inputs");
         let (boot, alive, (counter, bench)) = (BootId::random(), Arc::default(), desk());
-        let (channels, sampling) =
-            [(4, "rail"), (7, "usb")].map(|(index, name)| sampled(index, name)).into_iter().unzip();
+        let (channels, sampling) = channels.into_iter().unzip();
         let endpoint = crate::link::endpoint(collector).expect("an address");
         let jobs = Jobs::open(&dir.path().join("jobs"), Path::new("/nowhere/agent")).expect("opens");
         let equipment = Equipment {
