@@ -46,7 +46,9 @@ impl Totals {
             }
             Scale::Counter(scale) => {
                 let seconds = self.at.since(earlier.at).as_secs_f64();
-                let codes = self.last.checked_sub(earlier.last).filter(|_| earlier.reading_count > 0)?;
+                // It falls where it began anew, and nobody knows what was used since `earlier`.
+                let is_known = |codes: &i64| earlier.reading_count > 0 && *codes >= 0;
+                let codes = self.last.checked_sub(earlier.last).filter(is_known)?;
                 codes as f64 * scale.picojoules_per_code as f64 * 1e-12 / seconds
             }
         };
@@ -100,5 +102,7 @@ mod tests {
         let watts = all.power_watts_since(&first, &counter).expect("a reading before");
         assert!((watts - 4.0).abs() < 1e-9, "2 J in half a second: {watts}");
         assert_eq!(all.power_watts_since(&Totals::default(), &counter), None);
+        let anew = totals(&[(1_000_000, 0), (-(1 << 52), 0)]);
+        assert_eq!(anew.power_watts_since(&first, &counter), None, "no -9 GW");
     }
 }

@@ -123,7 +123,8 @@ pub struct EnergyScale {
 }
 /// Scale of a channel whose readings are a counter of energy since the channel was opened (first column; no second
 /// column): it only grows, wrap-arounds of the hardware are undone before. A reading that is missing loses no energy.
-/// A code below the one before says that the hardware began to count anew: what was used between the two is unknown.
+/// A code below the one before says that the hardware began to count anew: what was used between the two is unknown. It is
+/// below all codes before, and so are those that follow: whichever readings are lost, any two around it show the fall.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CounterScale {
     /// Energy per code, pJ.

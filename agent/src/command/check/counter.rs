@@ -16,6 +16,10 @@ pub(super) fn judge(config: &SensorConfig, scale: &v1::CounterScale, count: Opti
     if count == 0 {
         return (Verdict::Fail, "; the counter stands still: this machine does not count what it takes".to_owned());
     }
+    if count < 0 {
+        let advice = "; the counter began anew while it was looked at (a driver was loaded?): look again";
+        return (Verdict::Warn, advice.to_owned());
+    }
     #[expect(clippy::cast_precision_loss, reason = "a second of codes stays below 2^53")]
     let joules: Joules = joules_per_count(scale) * (count as f64);
     let counted = format!(", {joules:.4} counted");
@@ -50,6 +54,8 @@ mod tests {
         assert_eq!(judge(&rapl, &SCALE, None).0, Verdict::Fail);
         let (verdict, detail) = judge(&rapl, &SCALE, Some(0));
         assert!(verdict == Verdict::Fail && detail.contains("stands still"), "{detail}");
+        let (verdict, detail) = judge(&rapl, &SCALE, Some(5 - (1 << 52)));
+        assert!(verdict == Verdict::Warn && detail.contains("began anew"), "{detail}");
         let (verdict, detail) = judge(&rapl, &SCALE, Some(12_345_678));
         assert!(verdict == Verdict::Ok && detail.contains("12.35 J") && detail.contains("`tolerance`"), "{detail}");
     }

@@ -112,7 +112,8 @@ impl<M: EnergyCounter, C: Clock> Sensor for CounterSensor<M, C> {
             Some(_) if took > self.description.update_period => self.failed(LossReason::MissedDeadline, next),
             Some(count) => {
                 let at = before.after(took / 2);
-                let reading = Reading { at, first: self.tally.add(count, at), second: 0, flags: Flags::NONE };
+                let Some(first) = self.tally.add(count, at) else { return self.failed(LossReason::BusError, next) };
+                let reading = Reading { at, first, second: 0, flags: Flags::NONE };
                 Poll::Reading { reading, lost_count: std::mem::take(&mut self.lost_count), look_again: next }
             }
             None => self.failed(LossReason::BusError, next),
