@@ -50,7 +50,8 @@ pub(crate) fn difference(
     check(&samples[after_start - 1..=before_end])?;
     let joules = at_edge(samples, before_end, window.end()) - at_edge(samples, after_start, window.start());
 
-    let limits = [after_start, before_end].map(|later| edge_limit(samples, later, errors.update_period));
+    let edges = [(after_start, window.start()), (before_end, window.end())];
+    let limits = edges.map(|(later, at)| edge_limit(samples, later, at, errors.update_period));
     let edges = quadrature(&limits.map(rectangular));
     // Each edge is cut to a whole step.
     let quantisation = quadrature(&[rectangular(errors.step / 2.0); 2]);
@@ -90,17 +91,33 @@ fn at_edge(samples: &[CounterSample], later: usize, at: MonoNs) -> Joules {
 
 /// How far the counter at an edge may lie from the straight line between the readings around it: the largest power near
 /// there, for half their distance (the load may have been on in either half) and for as long as the counter may be behind.
-fn edge_limit(samples: &[CounterSample], later: usize, update_period: Duration) -> Joules {
+///
+/// A burst beside the step that holds the edge is left out where the readings show that it was no part of it: at the edge
+/// the counter is not below the reading before, nor above the first that surely holds all up to there.
+fn edge_limit(samples: &[CounterSample], later: usize, at: MonoNs, update_period: Duration) -> Joules {
+    let distance = samples[later].at.since(samples[later - 1].at);
+    let of = |near: &[CounterSample]| {
+        Joules::new(largest_power(near, update_period).get() * (distance / 2 + update_period).as_secs_f64())
+    };
+    // The step that holds the edge, and the two beside it.
+    let near = &samples[later.saturating_sub(2)..(later + 2).min(samples.len())];
+    let (widest, own) = (of(near), of(&samples[later - 1..=later]));
+
+    let holds_all = at.after(update_period);
+    let above = near.iter().find(|sample| sample.at >= holds_all).filter(|above| above.energy >= samples[later].energy);
+    let Some(above) = above else { return widest };
+    let here = at_edge(samples, later, at);
+    let furthest = (here - samples[later - 1].energy).get().max((above.energy - here).get());
+    Joules::new(widest.get().min(own.get().max(furthest)))
+}
+
+fn largest_power(samples: &[CounterSample], update_period: Duration) -> Watts {
     let power = |pair: &[CounterSample]| {
         // Readings closer than the counter's updates see two of its steps, or none.
         let seconds = pair[1].at.since(pair[0].at).max(update_period).as_secs_f64();
         if seconds > 0.0 { (pair[1].energy - pair[0].energy).get().max(0.0) / seconds } else { 0.0 }
     };
-    // The step that holds the edge, and the two beside it.
-    let near = &samples[later.saturating_sub(2)..(later + 2).min(samples.len())];
-    let power = Watts::new(near.windows(2).map(power).fold(0.0, f64::max));
-    let distance = samples[later].at.since(samples[later - 1].at);
-    Joules::new(power.get() * (distance / 2 + update_period).as_secs_f64())
+    Watts::new(samples.windows(2).map(power).fold(0.0, f64::max))
 }
 
 /// Shortest window of a steady load whose edges stand for at most a part of its energy (with coverage factor 2).
@@ -224,8 +241,26 @@ mod tests {
     fn updates_that_two_readings_straddle_do_not_double_the_power() {
         let staircase: Vec<f64> = (0..100).map(|index| if index % 5 == 0 { 5.0 } else { 0.0 }).collect();
         let errors = CounterErrors { update_period: Duration::from_millis(100), ..ERRORS };
-        let limit = edge_limit(&samples(&staircase), 51, errors.update_period);
+        let limit = edge_limit(&samples(&staircase), 51, MonoNs(51 * PERIOD_NS - 1), errors.update_period);
         assert!((limit.get() - 50.0 * 0.11).abs() < 1e-9, "50 W for 10 + 100 ms: {limit}");
+    }
+
+    /// One tick of a processor, 0.36 J, in the step beside that of the edge: at 8 W nobody doubts 0.16 J for it.
+    #[test]
+    fn a_burst_beside_the_step_of_an_edge_is_no_doubt_about_it() {
+        let mut joules = [0.16; 100];
+        joules[50] += 0.36;
+        let samples = samples(&joules);
+        let limit = |at_ms: u64| {
+            let at = MonoNs(at_ms * 1_000_000);
+            let later = samples.partition_point(|sample| sample.at < at);
+            edge_limit(&samples, later, at, Duration::from_millis(10)).get()
+        };
+        // The tick is in the step from 980 to 1,000 ms, and what is read at 1,000 ms holds all up to 990 ms.
+        assert!((limit(1_005) - 0.16).abs() < 1e-9 && (limit(965) - 0.16).abs() < 1e-9, "{} {}", limit(1_005), limit(965));
+        assert!((limit(990) - 0.52).abs() < 1e-9, "26 W for 20 ms: {}", limit(990));
+        // The reading at 980 ms may not hold it yet, although it belongs before 975 ms.
+        assert!(limit(975) > 0.36, "{}", limit(975));
     }
 
     #[test]
@@ -293,6 +328,33 @@ mod tests {
             let some: Vec<_> =
                 all.iter().zip(kept).filter(|(sample, kept)| *kept || near(sample.at)).map(|(sample, _)| *sample).collect();
             prop_assert_eq!(of(&all, a, c).expect("covered").joules, of(&some, a, c).expect("covered").joules);
+        }
+
+        /// Bursts at any instant, and a counter that is behind by up to its update period: what the readings leave out
+        /// of the limit was not there.
+        #[test]
+        fn a_limit_below_that_of_the_largest_power_near_holds_the_truth(
+            bursts in prop::collection::vec((0u64..2_000_000_000, 0.0f64..5.0), 0..40),
+            lags in prop::collection::vec(0u64..=20_000_000, 100),
+            at in 60_000_000u64..1_900_000_000,
+        ) {
+            let update_period = Duration::from_millis(20);
+            let truth = |at: u64| {
+                let burst: f64 = bursts.iter().filter(|burst| burst.0 < at).map(|burst| burst.1).sum();
+                burst + 8e-9 * at as f64
+            };
+            let mut highest = 0.0f64;
+            let sample = |(index, lag): (u64, &u64)| {
+                highest = highest.max(truth((index * PERIOD_NS).saturating_sub(*lag)));
+                CounterSample { at: MonoNs(index * PERIOD_NS), energy: Joules::new(highest) }
+            };
+            let samples: Vec<_> = (0..).zip(&lags).map(sample).collect();
+            let later = samples.partition_point(|sample| sample.at < MonoNs(at));
+            let limit = edge_limit(&samples, later, MonoNs(at), update_period).get();
+            let near = largest_power(&samples[later - 2..later + 2], update_period).get();
+            let widest = near * (PERIOD_NS as f64 / 2e9 + update_period.as_secs_f64());
+            let error = (at_edge(&samples, later, MonoNs(at)).get() - truth(at)).abs();
+            prop_assert!(limit >= widest * (1.0 - 1e-12) || error <= limit + 1e-9, "{} J off, limit {} J", error, limit);
         }
 
         /// The counter is read where the load is not steady: the true energy lies within the edges' limits.
