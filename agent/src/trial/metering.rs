@@ -19,8 +19,8 @@ use crate::throttle::Throttling;
 /// take seconds over a commit; what takes longer than this is not late but missing.
 const SPOOL_LIMIT: Duration = Duration::from_secs(10);
 
-/// Shortest pause between an idle window and the load beside it. Threads of a runtime go on spinning for a while after
-/// they have nothing to do: those of XNNPACK some 50 ms, those of Intel's and LLVM's OpenMP 200 ms.
+/// Shortest pause between an idle window and the load beside it. A runtime's threads may go on spinning when they have
+/// nothing to do: those of Intel's and LLVM's OpenMP for 200 ms (KMP_BLOCKTIME).
 const GUARD_MIN: Duration = Duration::from_millis(250);
 
 /// Time between two showings of progress.

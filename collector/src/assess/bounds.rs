@@ -40,6 +40,15 @@ pub fn window_min(channel: &v1::Channel) -> Duration {
     periods.max(Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX)))
 }
 
+/// What to add where people are told [`window_min`], which is that of a steady load. An edge of a counter is judged by the
+/// largest power near it: that of an idle machine, or of one that shares its time, is easily twice the mean.
+pub fn window_advice(channel: &v1::Channel) -> &'static str {
+    match channel.scale {
+        Some(v1::channel::Scale::Counter(_)) => ", and twice that unless the power is steady",
+        _ => "",
+    }
+}
+
 /// How often a channel tells something new: a counter may be read more often than its hardware adds to it.
 pub fn sample_period(channel: &v1::Channel) -> Duration {
     let update_ns = match &channel.scale {

@@ -18,7 +18,7 @@ use tinywatt_proto::v1::trial_outcome::Result as OutcomeResult;
 
 use crate::result::{InferenceResult, InvalidReason, Kind, Measurement, TrialResult, Uncertain, WindowResult};
 use crate::store::{ReadError, Store};
-pub use bounds::{sample_period, window_min};
+pub use bounds::{sample_period, window_advice, window_min};
 use job::Told;
 use rail::Rail;
 use window::Source;

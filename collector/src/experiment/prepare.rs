@@ -10,7 +10,7 @@ use tinywatt_proto::v1;
 use super::problem::{Findings, Located, Problems};
 use super::training::{self, DeviceModel, Shared, Training};
 use super::{Artifact, Experiment, LoadedDataset, LoadedModel};
-use crate::assess::{sample_period, window_min};
+use crate::assess::{sample_period, window_advice, window_min};
 
 /// Everything that a collector needs to execute an experiment.
 #[derive(Debug, Clone, PartialEq)]
@@ -316,13 +316,14 @@ fn check_window(window: &Located<Duration>, node: &Located<NodeId>, channel: &v1
             &window.place,
             format_args!(
                 "{} is too short for channel '{}' of node '{}', which takes a sample every {}; \
-                 use at least {} ({} samples)",
+                 use at least {} ({} samples){}",
                 shown(window.value),
                 channel.name,
                 node.value,
                 shown(period),
                 shown(shortest),
-                shortest.as_nanos().div_ceil(period.as_nanos().max(1))
+                shortest.as_nanos().div_ceil(period.as_nanos().max(1)),
+                window_advice(channel)
             ),
         );
     }

@@ -909,6 +909,7 @@ pub enum Phase {
     Prepare = 1,
     /// Every input once, for accuracy; energy is not reported.
     Evaluate = 2,
+    /// What is loaded waits. No phase adjoins it: a guard of some sample periods, at least 250 ms, keeps the load from its edges.
     Idle = 3,
     WarmUp = 4,
     Active = 5,

@@ -14,7 +14,7 @@ use tinywatt_proto::v1;
 use tinywatt_proto::v1::treatment::Workload;
 
 use super::EXPERIMENT_BYTES_MAX;
-use crate::assess::{sample_period, window_min};
+use crate::assess::{sample_period, window_advice, window_min};
 use crate::store::NodeRow;
 
 /// Trials of one run: their list fits several times into a message ([`tinywatt_proto::MESSAGE_BYTES_MAX`]) at 100
@@ -263,12 +263,13 @@ impl<'a> Check<'a> {
                 if Duration::from_nanos(window_ns) < min {
                     self.problem(format!(
                         "{}: {window} of {} is too short for channel '{}' of {node}, which gives a reading \
-                         every {}: use {} or more",
+                         every {}: use {} or more{}",
                         treatment.name,
                         duration(window_ns),
                         channel.name,
                         humantime::format_duration(sample_period(channel)),
-                        humantime::format_duration(min)
+                        humantime::format_duration(min),
+                        window_advice(channel)
                     ));
                 }
             }
