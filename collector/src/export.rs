@@ -144,8 +144,14 @@ impl Export {
             text,
             format_args!("# joules: of a window all of its energy (empty: samples are missing); of a sample that of"),
         );
-        line(text, format_args!("#   a metering interval, or of a counter (rapl, nvml, tdp) all since it was opened; where"));
-        line(text, format_args!("#   the counter itself began anew it falls by GJ, and what was used meanwhile is unknown"));
+        line(
+            text,
+            format_args!("#   a metering interval, or of a counter (rapl, nvml, tdp) all since it was opened; where"),
+        );
+        line(
+            text,
+            format_args!("#   the counter itself began anew it falls by GJ, and what was used meanwhile is unknown"),
+        );
         line(text, format_args!("# flags: 1 clipped, 2 torn, 4 late; count: inferences of a window, readings lost"));
         line(text, format_args!("{COLUMNS}"));
     }

@@ -257,7 +257,12 @@ mod tests {
             edge_limit(&samples, later, at, Duration::from_millis(10)).get()
         };
         // The tick is in the step from 980 to 1,000 ms, and what is read at 1,000 ms holds all up to 990 ms.
-        assert!((limit(1_005) - 0.16).abs() < 1e-9 && (limit(965) - 0.16).abs() < 1e-9, "{} {}", limit(1_005), limit(965));
+        assert!(
+            (limit(1_005) - 0.16).abs() < 1e-9 && (limit(965) - 0.16).abs() < 1e-9,
+            "{} {}",
+            limit(1_005),
+            limit(965)
+        );
         assert!((limit(990) - 0.52).abs() < 1e-9, "26 W for 20 ms: {}", limit(990));
         // The reading at 980 ms may not hold it yet, although it belongs before 975 ms.
         assert!(limit(975) > 0.36, "{}", limit(975));

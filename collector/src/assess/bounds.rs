@@ -41,10 +41,10 @@ pub fn window_min(channel: &v1::Channel) -> Duration {
 }
 
 /// What to add where people are told [`window_min`], which is that of a steady load. An edge of a counter is judged by the
-/// largest power near it: that of an idle machine, or of one that shares its time, is easily twice the mean.
+/// largest power near it: that of an idle machine, or of one that shares its time, is easily several times the mean.
 pub fn window_advice(channel: &v1::Channel) -> &'static str {
     match channel.scale {
-        Some(v1::channel::Scale::Counter(_)) => ", and twice that unless the power is steady",
+        Some(v1::channel::Scale::Counter(_)) => ", and several times that where power is not steady",
         _ => "",
     }
 }

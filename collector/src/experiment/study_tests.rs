@@ -450,7 +450,7 @@ fn a_training_node_must_be_able_to() {
             host.channels[0].scale = Some(v1::channel::Scale::Counter(counter));
         },
         "e.toml:7: training.idle: 4s is too short for channel 'rail' of node 'host', which takes a sample every 100ms; \
-         use at least 16s 412ms (165 samples), and twice that unless the power is steady",
+         use at least 16s 412ms (165 samples), and several times that where power is not steady",
     );
     check_nodes(
         "",

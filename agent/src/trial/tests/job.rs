@@ -9,7 +9,8 @@ use crate::link::tests::collector::{Behaviour, Collector};
 const BEGIN: &str = "dir=$(dirname \"$1\"); out=$dir/output\n\
     finish() { printf '%s' \"$1\" > \"$dir/result.json.part\"; mv \"$dir/result.json.part\" \"$dir/result.json\"; }\n";
 
-pub(super) const NOTHING_MADE: &str = r#"{"schema":"tinywatt.result.v1","framework":{"name":"sh","version":"1"},"artifacts":[]}"#;
+pub(super) const NOTHING_MADE: &str =
+    r#"{"schema":"tinywatt.result.v1","framework":{"name":"sh","version":"1"},"artifacts":[]}"#;
 
 pub(super) struct Scene {
     pub(super) bench: Bench,
