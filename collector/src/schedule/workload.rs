@@ -8,8 +8,8 @@ use tinywatt_proto::v1::job_input::Source;
 use tinywatt_proto::v1::treatment::Workload;
 
 /// Fetching artifacts, starting a worker, loading the model and warming it up, and the guards around the idle windows: four
-/// of at least 250 ms. An assumption, good for a plan only. (Together they are never longer than a sixth of the shortest
-/// window that their channel carries, which the limits below leave room for.)
+/// of 250 ms, or more of a slow channel, but together less than a sixth of the shortest window that it carries: the limits
+/// below leave room for that. An assumption, good for a plan only.
 const PREPARE_ALLOWANCE: Duration = Duration::from_secs(5);
 
 /// Evaluation, per byte of the input set: 3 ms for an image of CIFAR-10 (3,072 bytes). An assumption, as nobody knows
