@@ -151,7 +151,7 @@ impl Module {
         }
         let load = |source| ModuleError::Load { path: path.clone(), source };
         let mut module = CModule::load_on_device(&path, Device::Cpu).map_err(load)?;
-        module.set_eval();
+        module.f_set_eval().map_err(load)?;
         let input = TensorInfo { element: Element::Float32, shape: card.input_shape.clone(), quantisation: None };
         let output = TensorInfo { element: Element::Float32, shape: vec![1, card.class_count], quantisation: None };
         let byte_count = input.size_bytes().filter(|&bytes| bytes <= INPUT_BYTES_MAX);
@@ -163,13 +163,14 @@ impl Module {
             module,
             shape: card.input_shape.iter().map(|&dimension| i64::from(dimension)).collect(),
             bytes: vec![0; byte_count],
-            result: Tensor::zeros([1, i64::from(card.class_count)], (Kind::Float, Device::Cpu)),
+            result: Tensor::new(),
             result_bytes: vec![0; output.size_bytes().unwrap_or(0)],
             input,
             output,
         };
         loaded.execute()?;
-        let (kind, size) = (loaded.result.kind(), loaded.result.size());
+        let execute = |source| ModuleError::Execute { path: loaded.path.clone(), source };
+        let (kind, size) = (loaded.result.f_kind().map_err(execute)?, loaded.result.size());
         if kind != Kind::Float || size != [1, i64::from(card.class_count)] {
             let found = format!("{kind:?} {size:?}");
             return Err(ModuleError::Output { path: loaded.path, found, class_count: card.class_count });
