@@ -11,6 +11,7 @@ use tinywatt_agent::inference::model::{self, ModelRequest, Reason};
 use tinywatt_agent::inference::tensor::{Element, TensorInfo};
 
 use crate::card::{self, CardError};
+use crate::library;
 
 /// A module cannot be executed.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,7 @@ pub enum ModuleError {
         shape: Vec<u32>,
     },
     /// PyTorch does not load it.
-    #[error("PyTorch {} does not load {path}", crate::VERSION)]
+    #[error("PyTorch {} does not load {path}", library::version())]
     Load {
         /// The file.
         path: PathBuf,
@@ -78,7 +79,7 @@ pub enum ModuleError {
         source: TchError,
     },
     /// PyTorch does not execute it.
-    #[error("PyTorch {} does not execute {path}", crate::VERSION)]
+    #[error("PyTorch {} does not execute {path}", library::version())]
     Execute {
         /// The file.
         path: PathBuf,
@@ -106,12 +107,12 @@ impl model::Runtime for TorchScript {
     type Model = Module;
 
     fn open(&mut self, _: Option<&Path>) -> Result<(), Reason> {
-        // Linked: a process that got here has the library.
-        Ok(())
+        // Linked: a process that got here has a library.
+        Ok(library::check()?)
     }
 
     fn version(&self) -> String {
-        crate::VERSION.to_owned()
+        library::version().to_owned()
     }
 
     fn load(&mut self, request: ModelRequest<'_>) -> Result<Module, Reason> {
@@ -154,7 +155,7 @@ impl Module {
         module.f_set_eval().map_err(load)?;
         let input = TensorInfo { element: Element::Float32, shape: card.input_shape.clone(), quantisation: None };
         let output = TensorInfo { element: Element::Float32, shape: vec![1, card.class_count], quantisation: None };
-        let byte_count = input.size_bytes().filter(|&bytes| bytes <= INPUT_BYTES_MAX);
+        let byte_count = input.size_bytes().filter(|&bytes| bytes <= model::INPUT_BYTES_MAX);
         let Some(byte_count) = byte_count else {
             return Err(ModuleError::Input { path, dtype: card.input_dtype, shape: card.input_shape });
         };
@@ -188,9 +189,6 @@ impl Module {
 
 /// More classes than a worker's confusion matrix takes; a card that says more is wrong.
 const CLASS_COUNT_MAX: u32 = 1_000;
-
-/// A card that asks for more is wrong: 1,024 × 1,024 in colour are 12 MiB.
-const INPUT_BYTES_MAX: usize = 64 << 20;
 
 /// Sets the module's own engine, which must be done before it is loaded.
 fn set_engine(path: &Path, own: &str, asked: &str) -> Result<(), ModuleError> {

@@ -11,6 +11,7 @@ pub mod install;
 pub mod litert;
 pub mod locate;
 pub mod model;
+pub mod package;
 pub mod quantise;
 pub mod release;
 pub mod runtimes;

@@ -25,6 +25,7 @@ use self::data::Data;
 use self::job::{Artifact, Epoch, Framework, Job, JobError, Outcome, Phase, Progress, RESULT_SCHEMA};
 use self::score::{Score, Tally, whole};
 use crate::card::{self, CardError};
+use crate::library::{self, LibraryError};
 
 /// File names of the artifacts.
 const MODEL: &str = "model.pt";
@@ -48,10 +49,13 @@ pub enum TrainError {
     /// The checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// PyTorch itself cannot be used.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// There is no GPU.
     #[error(
         "the job asks for a GPU, and PyTorch {} sees none: see nvidia-smi, or train with device = \"cpu\"",
-        crate::VERSION
+        library::version()
     )]
     NoGpu,
     /// The module does not fit the inputs.
@@ -96,7 +100,7 @@ pub enum TrainError {
     #[error(
         "PyTorch {} ran out of memory on the {device} while it was to {doing}, with batch_size = {batch_size} \
          ({EVALUATION_BATCH_SIZE} where nothing is learned): try a smaller batch_size, or free what others hold",
-        crate::VERSION
+        library::version()
     )]
     Memory {
         /// "cpu" or "gpu".
@@ -110,7 +114,7 @@ pub enum TrainError {
         source: TchError,
     },
     /// PyTorch failed.
-    #[error("PyTorch {} failed to {doing}", crate::VERSION)]
+    #[error("PyTorch {} failed to {doing}", library::version())]
     Torch {
         /// What it was to do.
         doing: &'static str,
@@ -140,13 +144,26 @@ fn is_memory(error: &TchError) -> bool {
     text.contains("out of memory") || text.contains("can't allocate memory")
 }
 
-fn train(job: &Job) -> Result<(), TrainError> {
-    let device = match job.device.as_str() {
-        "gpu" if tch::Cuda::is_available() => Device::Cuda(0),
-        "gpu" => return Err(TrainError::NoGpu),
-        _ => Device::Cpu,
+/// Sets PyTorch up as the trainer for Python torch does, so that the two compare; TF32 is as PyTorch has it in both.
+fn set_up(job: &Job) -> Result<Device, TrainError> {
+    let device = if job.device == "gpu" {
+        // Before anything else of PyTorch, which then decides for good that there is no GPU.
+        library::load_cuda()?;
+        Device::Cuda(0)
+    } else {
+        Device::Cpu
     };
+    library::check()?;
+    library::be_deterministic()?;
     tch::set_num_threads(i32::try_from(job.thread_count).unwrap_or(i32::MAX));
+    if device.is_cuda() && !tch::Cuda::is_available() {
+        return Err(TrainError::NoGpu);
+    }
+    Ok(device)
+}
+
+fn train(job: &Job) -> Result<(), TrainError> {
+    let device = set_up(job)?;
     let parent = job.parent()?;
     let card = card::read(parent)?;
     let load = |name| -> Result<Data, TrainError> {
@@ -190,7 +207,7 @@ fn train(job: &Job) -> Result<(), TrainError> {
     }
     job.finish(&Outcome {
         schema: RESULT_SCHEMA,
-        framework: Framework { name: "tch", version: crate::VERSION },
+        framework: Framework { name: "tch", version: library::version() },
         artifacts: vec![Artifact { role: "model", file: MODEL }, Artifact { role: "checkpoint", file: CHECKPOINT }],
         phases: vec![Phase::new("train", trained), Phase::new("evaluate", evaluated)],
         parameter_count: card.parameter_count,
