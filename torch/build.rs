@@ -28,7 +28,9 @@ mod linked {
         };
         let Some(version) = super::package::version(&folder) else {
             let folder = folder.display();
-            println!("cargo::error=LIBTORCH names {folder}, where neither version.py nor build-version says which PyTorch it is: {ADVICE}");
+            println!(
+                "cargo::error=LIBTORCH names {folder}, where neither version.py nor build-version says which PyTorch it is: {ADVICE}"
+            );
             return;
         };
         println!("cargo::rerun-if-changed={}", folder.join("version.py").display());

@@ -96,7 +96,8 @@ pub enum ProgramError {
 /// [`ProgramError::Library`].
 pub fn check_library() -> Result<(), ProgramError> {
     let Some(library) = bridge::library() else { return Ok(()) };
-    let Some(folder) = library.parent().and_then(Path::parent).filter(|folder| folder.join("version.py").exists()) else {
+    let Some(folder) = library.parent().and_then(Path::parent).filter(|folder| folder.join("version.py").exists())
+    else {
         return Ok(());
     };
     let found = package::version(folder).unwrap_or_else(|| "of no known version".to_owned());

@@ -45,7 +45,9 @@ pub enum LibraryError {
         folder: PathBuf,
     },
     /// The library for GPUs cannot be loaded.
-    #[error("the job asks for a GPU, and {library} does not load: {problem}; see `ldd`, or train with device = \"cpu\"")]
+    #[error(
+        "the job asks for a GPU, and {library} does not load: {problem}; see `ldd`, or train with device = \"cpu\""
+    )]
     Load {
         /// The library.
         library: PathBuf,

@@ -240,7 +240,8 @@ fn a_gpu_that_is_not_there_is_said() {
         return;
     }
     // Where PyTorch has a part for GPUs, it is loaded and knows that there is none.
-    let has_cuda = option_env!("LIBTORCH").is_some_and(|folder| Path::new(folder).join("lib/libtorch_cuda.so").exists());
+    let has_cuda =
+        option_env!("LIBTORCH").is_some_and(|folder| Path::new(folder).join("lib/libtorch_cuda.so").exists());
     job.refused(&["GPU", "device = \"cpu\"", if has_cuda { "nvidia-smi" } else { "libtorch_cuda.so" }]);
     Job::new(1, |job| job["device"] = "cuda".into()).refused(&["device is 'cuda', and may be 'cpu' or 'gpu'"]);
 }

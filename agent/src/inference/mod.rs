@@ -6,6 +6,7 @@
 //! program of its own ([`runtimes`] finds it), which serves the same questions ([`model`]). This room knows neither trials
 //! nor sensors.
 
+mod ask;
 pub mod config;
 pub mod install;
 pub mod litert;
