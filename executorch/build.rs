@@ -7,8 +7,13 @@ fn main() {
 }
 
 #[cfg(feature = "executorch")]
+#[path = "../agent/src/inference/package.rs"]
+#[expect(unreachable_pub, reason = "a library's file, whose function is public there")]
+mod package;
+
+#[cfg(feature = "executorch")]
 mod linked {
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     /// Its wheel has libraries that need neither Python nor PyTorch (that of 1.2 has not); headers and libraries of
     /// a release belong together, and `bridge.cpp` declares one class that they leave out.
@@ -27,6 +32,7 @@ mod linked {
     pub(super) fn build() {
         println!("cargo::rerun-if-env-changed=EXECUTORCH");
         println!("cargo::rerun-if-changed=src/bridge.cpp");
+        println!("cargo::rerun-if-changed=../agent/src/inference/package.rs");
         let Some(folder) = std::env::var_os("EXECUTORCH").map(PathBuf::from) else {
             println!(
                 "cargo::error=EXECUTORCH is not set: let it name the folder that `executorch/fetch` fetches, ExecuTorch \
@@ -34,7 +40,7 @@ mod linked {
             );
             return;
         };
-        match version(&folder) {
+        match super::package::version(&folder) {
             Some(version) if version.split('+').next() == Some(VERSION) => {
                 println!("cargo::rustc-env=TINYWATT_EXECUTORCH_VERSION={version}");
             }
@@ -63,12 +69,5 @@ mod linked {
         println!("cargo::rustc-link-arg=-L{place}");
         println!("cargo::rustc-link-arg=-Wl,--push-state,--no-as-needed,{libraries},--pop-state");
         println!("cargo::rustc-link-arg=-Wl,-rpath,{place}");
-    }
-
-    /// From the package's own file: `__version__ = "1.5.1+cpu"`.
-    fn version(folder: &Path) -> Option<String> {
-        let text = std::fs::read_to_string(folder.join("version.py")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("__version__ = "))?;
-        Some(line.trim().trim_matches(['\'', '"']).to_owned())
     }
 }

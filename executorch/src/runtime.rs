@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use tinywatt_agent::inference::model::{self, ModelRequest, Reason};
+use tinywatt_agent::inference::package;
 use tinywatt_agent::inference::tensor::{Element, TensorInfo};
 
 use crate::VERSION;
@@ -95,13 +96,12 @@ pub enum ProgramError {
 /// [`ProgramError::Library`].
 pub fn check_library() -> Result<(), ProgramError> {
     let Some(library) = bridge::library() else { return Ok(()) };
-    let package = library.parent().and_then(Path::parent);
-    let Some(text) = package.and_then(|package| std::fs::read_to_string(package.join("version.py")).ok()) else {
+    let Some(folder) = library.parent().and_then(Path::parent).filter(|folder| folder.join("version.py").exists())
+    else {
         return Ok(());
     };
-    let line = text.lines().find_map(|line| line.strip_prefix("__version__ = ")).unwrap_or("of no known version");
-    let found = line.trim().trim_matches(['\'', '"']);
-    if found == VERSION { Ok(()) } else { Err(ProgramError::Library { library, found: found.to_owned() }) }
+    let found = package::version(folder).unwrap_or_else(|| "of no known version".to_owned());
+    if found == VERSION { Ok(()) } else { Err(ProgramError::Library { library, found }) }
 }
 
 /// ExecuTorch as a worker's runtime.
@@ -153,7 +153,7 @@ impl Module {
         let float32 = |shape| TensorInfo { element: Element::Float32, shape, quantisation: None };
         let one = |shape: &Vec<u32>| shape.first() == Some(&1);
         let input = facts.input.float32_shape().filter(one).map(float32);
-        let input = input.filter(|input| input.size_bytes().is_some_and(|bytes| bytes <= INPUT_BYTES_MAX));
+        let input = input.filter(|input| input.size_bytes().is_some_and(|bytes| bytes <= model::INPUT_BYTES_MAX));
         let Some(input) = input else {
             return Err(ProgramError::Input { path: path(), found: facts.input.to_string() });
         };
@@ -180,9 +180,6 @@ impl Module {
         if is_stated { Ok(bytes) } else { Err(wrong(format!("{tensor}, and states {}", self.output))) }
     }
 }
-
-/// A program that asks for more is wrong: 1,024 × 1,024 in colour are 12 MiB.
-const INPUT_BYTES_MAX: usize = 64 << 20;
 
 impl model::Model for Module {
     fn input(&self) -> &TensorInfo {

@@ -5,10 +5,8 @@
 
 pub mod card;
 #[cfg(feature = "torch")]
+pub mod library;
+#[cfg(feature = "torch")]
 pub mod runtime;
 #[cfg(feature = "torch")]
 pub mod train;
-
-/// Version of PyTorch that the programs were built with.
-#[cfg(feature = "torch")]
-pub const VERSION: &str = env!("TINYWATT_TORCH_VERSION");

@@ -11,6 +11,7 @@ use tinywatt_agent::inference::model::{self, ModelRequest, Reason};
 use tinywatt_agent::inference::tensor::{Element, TensorInfo};
 
 use crate::card::{self, CardError};
+use crate::library;
 
 /// A module cannot be executed.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,7 @@ pub enum ModuleError {
         shape: Vec<u32>,
     },
     /// PyTorch does not load it.
-    #[error("PyTorch {} does not load {path}", crate::VERSION)]
+    #[error("PyTorch {} does not load {path}", library::version())]
     Load {
         /// The file.
         path: PathBuf,
@@ -78,7 +79,7 @@ pub enum ModuleError {
         source: TchError,
     },
     /// PyTorch does not execute it.
-    #[error("PyTorch {} does not execute {path}", crate::VERSION)]
+    #[error("PyTorch {} does not execute {path}", library::version())]
     Execute {
         /// The file.
         path: PathBuf,
@@ -106,12 +107,12 @@ impl model::Runtime for TorchScript {
     type Model = Module;
 
     fn open(&mut self, _: Option<&Path>) -> Result<(), Reason> {
-        // Linked: a process that got here has the library.
-        Ok(())
+        // Linked: a process that got here has a library.
+        Ok(library::check()?)
     }
 
     fn version(&self) -> String {
-        crate::VERSION.to_owned()
+        library::version().to_owned()
     }
 
     fn load(&mut self, request: ModelRequest<'_>) -> Result<Module, Reason> {
@@ -151,10 +152,10 @@ impl Module {
         }
         let load = |source| ModuleError::Load { path: path.clone(), source };
         let mut module = CModule::load_on_device(&path, Device::Cpu).map_err(load)?;
-        module.set_eval();
+        module.f_set_eval().map_err(load)?;
         let input = TensorInfo { element: Element::Float32, shape: card.input_shape.clone(), quantisation: None };
         let output = TensorInfo { element: Element::Float32, shape: vec![1, card.class_count], quantisation: None };
-        let byte_count = input.size_bytes().filter(|&bytes| bytes <= INPUT_BYTES_MAX);
+        let byte_count = input.size_bytes().filter(|&bytes| bytes <= model::INPUT_BYTES_MAX);
         let Some(byte_count) = byte_count else {
             return Err(ModuleError::Input { path, dtype: card.input_dtype, shape: card.input_shape });
         };
@@ -163,13 +164,14 @@ impl Module {
             module,
             shape: card.input_shape.iter().map(|&dimension| i64::from(dimension)).collect(),
             bytes: vec![0; byte_count],
-            result: Tensor::zeros([1, i64::from(card.class_count)], (Kind::Float, Device::Cpu)),
+            result: Tensor::new(),
             result_bytes: vec![0; output.size_bytes().unwrap_or(0)],
             input,
             output,
         };
         loaded.execute()?;
-        let (kind, size) = (loaded.result.kind(), loaded.result.size());
+        let execute = |source| ModuleError::Execute { path: loaded.path.clone(), source };
+        let (kind, size) = (loaded.result.f_kind().map_err(execute)?, loaded.result.size());
         if kind != Kind::Float || size != [1, i64::from(card.class_count)] {
             let found = format!("{kind:?} {size:?}");
             return Err(ModuleError::Output { path: loaded.path, found, class_count: card.class_count });
@@ -187,9 +189,6 @@ impl Module {
 
 /// More classes than a worker's confusion matrix takes; a card that says more is wrong.
 const CLASS_COUNT_MAX: u32 = 1_000;
-
-/// A card that asks for more is wrong: 1,024 × 1,024 in colour are 12 MiB.
-const INPUT_BYTES_MAX: usize = 64 << 20;
 
 /// Sets the module's own engine, which must be done before it is loaded.
 fn set_engine(path: &Path, own: &str, asked: &str) -> Result<(), ModuleError> {

@@ -1,12 +1,15 @@
 //! The trainer as a job: the program itself, on the digits.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tinywatt_proto::ids::Sha256;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 const TRAINER: &str = env!("CARGO_BIN_EXE_torch-train");
 const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../collector/data/digits");
@@ -77,7 +80,9 @@ impl Job {
         for word in words {
             assert!(text.contains(word), "'{word}' is not in '{text}'");
         }
+        assert!(!text.contains("panicked"), "{text}");
         assert!(!self.path("result.json").exists(), "a result of nothing");
+        assert!(!self.path("out/model.pt").exists(), "a model of nothing");
     }
 }
 
@@ -162,6 +167,69 @@ fn what_cannot_be_trained_is_refused_with_the_way_out() {
     assert_eq!(usage.status.code(), Some(2));
 }
 
+/// The untrained module with another end of its `forward`, as somebody's own module may have.
+fn module_that_returns(folder: &Path, answer: &str) -> Value {
+    let mut original = ZipArchive::new(fs::File::open(UNTRAINED).expect("ships with the project")).expect("a module");
+    let path = folder.join("own.pt");
+    let mut changed = ZipWriter::new(fs::File::create(&path).expect("created"));
+    for index in 0..original.len() {
+        let mut entry = original.by_index(index).expect("an entry");
+        let name = entry.name().expect("text").into_owned();
+        if !name.ends_with("code/__torch__/torch/fx/graph_module.py") {
+            drop(entry);
+            changed.raw_copy_file(original.by_index_raw(index).expect("an entry")).expect("copied");
+            continue;
+        }
+        let mut code = String::new();
+        entry.read_to_string(&mut code).expect("text");
+        let last = "return (layer_11).forward(layer_101, )";
+        assert!(code.contains(last), "{code}");
+        let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+        changed.start_file(name, stored).expect("started");
+        changed.write_all(code.replace(last, answer).as_bytes()).expect("written");
+    }
+    changed.finish().expect("finished");
+    let sha256 = Sha256::of(&fs::read(&path).expect("there")).to_string();
+    json!({ "path": path, "sha256": sha256 })
+}
+
+#[track_caller]
+fn a_module_that_returns_is_refused(answer: &str, words: &[&str]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let parent = module_that_returns(folder.path(), answer);
+    Job::new(1, |job| job["inputs"]["parent"] = parent).refused(words);
+}
+
+#[test]
+fn a_module_that_fails_is_an_error_and_no_panic() {
+    a_module_that_returns_is_refused(
+        "return torch.mm(inputs, inputs)",
+        &["execute the module", "self must be a matrix"],
+    );
+    // The right number of classes, and nothing that could be learned.
+    a_module_that_returns_is_refused("return torch.detach((layer_11).forward(layer_101, ))", &["take a step", "grad"]);
+}
+
+#[test]
+fn a_module_that_answers_in_another_shape_is_refused() {
+    a_module_that_returns_is_refused("return layer_101", &["own.pt", "for 32 inputs", "its card says 10 classes"]);
+}
+
+#[test]
+fn a_module_that_takes_other_inputs_is_an_error_and_no_panic() {
+    let answer = "return (layer_11).forward(torch.slice(layer_101, 1, 1), )";
+    a_module_that_returns_is_refused(answer, &["execute the module", "cannot be multiplied"]);
+}
+
+#[test]
+fn memory_that_runs_out_is_said_with_the_batch_size() {
+    let answer = "return torch.repeat((layer_11).forward(layer_101, ), [1125899906842624, 1])";
+    a_module_that_returns_is_refused(
+        answer,
+        &["out of memory on the cpu", "batch_size = 32", "try a smaller batch_size"],
+    );
+}
+
 #[test]
 fn a_gpu_that_is_not_there_is_said() {
     let job = Job::new(1, |job| job["device"] = "gpu".into());
@@ -171,6 +239,9 @@ fn a_gpu_that_is_not_there_is_said() {
         let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: there is a GPU\n"));
         return;
     }
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("GPU") && text.contains("device = \"cpu\""), "{text}");
+    // Where PyTorch has a part for GPUs, it is loaded and knows that there is none.
+    let has_cuda =
+        option_env!("LIBTORCH").is_some_and(|folder| Path::new(folder).join("lib/libtorch_cuda.so").exists());
+    job.refused(&["GPU", "device = \"cpu\"", if has_cuda { "nvidia-smi" } else { "libtorch_cuda.so" }]);
+    Job::new(1, |job| job["device"] = "cuda".into()).refused(&["device is 'cuda', and may be 'cpu' or 'gpu'"]);
 }

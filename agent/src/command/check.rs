@@ -77,7 +77,7 @@ pub fn run(config: &Config, environment: &Environment, surroundings: &Surroundin
     }
     say(checks::clock())?;
     say(checks::runtime(config, surroundings))?;
-    checks::linked(config, surroundings).try_for_each(&mut say)?;
+    runtime.block_on(checks::linked(config, surroundings)).try_for_each(&mut say)?;
     say(checks::spool(config))?;
     say(checks::jobs(config))?;
     say(runtime.block_on(checks::collector(config)))?;

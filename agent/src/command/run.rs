@@ -69,7 +69,7 @@ struct Tasks {
 }
 
 async fn serve(config: &Config, surroundings: &Surroundings) -> anyhow::Result<()> {
-    let programs = find_programs(config, surroundings);
+    let programs = find_programs(config, surroundings).await;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
 
@@ -156,14 +156,14 @@ fn jobs(config: &Config, surroundings: &Surroundings) -> anyhow::Result<Option<J
 
 /// What the node can run. A library that is missing is no error here: the node still measures, and a trial that needs
 /// it says what to do.
-fn find_programs(config: &Config, surroundings: &Surroundings) -> Vec<WorkerProgram> {
+async fn find_programs(config: &Config, surroundings: &Surroundings) -> Vec<WorkerProgram> {
     let mut programs = Vec::new();
     match runtimes::litert(&config.inference, surroundings) {
         Ok(program) => programs.push(program),
         Err(error) => tracing::warn!(error = %Chain(&error), "this node runs no .tflite models"),
     }
-    for linked in &runtimes::LINKED {
-        match linked.find(&config.inference, surroundings) {
+    for (linked, found) in runtimes::linked(&config.inference, surroundings).await {
+        match found {
             Ok(program) => programs.extend(program),
             Err(error) => tracing::warn!(error = %Chain(&error), "this node runs no {}", linked.models),
         }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct InferenceConfig {
     /// LiteRT's shared library. When absent it is looked for where `agent runtime install` puts it.
     pub litert_library: Option<PathBuf>,
-    /// The worker program that links PyTorch. When absent it is looked for beside the agent.
+    /// The worker program that links PyTorch, by its whole path. When absent it is looked for beside the agent.
     pub torch_worker: Option<PathBuf>,
-    /// The worker program that links ExecuTorch. When absent it is looked for beside the agent.
+    /// The worker program that links ExecuTorch, by its whole path. When absent it is looked for beside the agent.
     pub executorch_worker: Option<PathBuf>,
 }

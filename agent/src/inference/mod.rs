@@ -6,11 +6,13 @@
 //! program of its own ([`runtimes`] finds it), which serves the same questions ([`model`]). This room knows neither trials
 //! nor sensors.
 
+mod ask;
 pub mod config;
 pub mod install;
 pub mod litert;
 pub mod locate;
 pub mod model;
+pub mod package;
 pub mod quantise;
 pub mod release;
 pub mod runtimes;

@@ -7,6 +7,9 @@ use std::path::Path;
 
 use super::tensor::TensorInfo;
 
+/// A model that asks for a larger input is wrong: 1,024 × 1,024 in colour are 12 MiB.
+pub const INPUT_BYTES_MAX: usize = 64 << 20;
+
 /// Why a runtime did not do what it was asked; the chain of causes is told to people.
 pub type Reason = Box<dyn std::error::Error + Send + Sync>;
 

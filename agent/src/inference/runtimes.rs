@@ -1,9 +1,8 @@
 //! Which runtimes this node has, and the program that is the worker of each.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use super::ask::{self, AskError};
 use super::config::InferenceConfig;
 use super::locate::{LocateError, Surroundings};
 use super::release;
@@ -88,26 +87,24 @@ pub enum RuntimeError {
         /// How to get one.
         advice: String,
     },
-    /// The worker program does not start.
-    #[error("{} does not start: is {library}'s library still where it was when the program was built?", path.display())]
-    Start {
+    /// The worker program is named by a path that means another file in another folder.
+    #[error("`{setting}` names {}, which depends on where the agent is started: write the whole path, from / on", path.display())]
+    Relative {
+        /// The setting.
+        setting: &'static str,
+        /// What it names.
+        path: PathBuf,
+    },
+    /// The worker program does not tell its version.
+    #[error("{} does not tell its version: is {library}'s library still where it was when the program was built?", path.display())]
+    Ask {
         /// The library.
         library: &'static str,
         /// The program.
         path: PathBuf,
         /// Why.
         #[source]
-        source: io::Error,
-    },
-    /// The worker program starts and fails.
-    #[error("{} fails: {said}; is {library}'s library still where it was when the program was built?", path.display())]
-    Fails {
-        /// The library.
-        library: &'static str,
-        /// The program.
-        path: PathBuf,
-        /// What it said.
-        said: String,
+        source: AskError,
     },
 }
 
@@ -120,6 +117,17 @@ pub fn litert(config: &InferenceConfig, surroundings: &Surroundings) -> Result<W
     surroundings.find_library(library.as_deref())?;
     let exe = surroundings.executable.clone().ok_or(RuntimeError::Executable)?;
     Ok(WorkerProgram { runtime: LITERT, version: release::VERSION.to_owned(), exe, arguments: &["worker"], library })
+}
+
+/// Asks all worker programs at once, each within its limit.
+pub async fn linked(
+    config: &InferenceConfig,
+    surroundings: &Surroundings,
+) -> [(&'static Linked, Result<Option<WorkerProgram>, RuntimeError>); 2] {
+    let [torch, executorch] = &LINKED;
+    let (torch_found, executorch_found) =
+        tokio::join!(torch.find(config, surroundings), executorch.find(config, surroundings));
+    [(torch, torch_found), (executorch, executorch_found)]
 }
 
 impl Linked {
@@ -136,7 +144,7 @@ impl Linked {
     ///
     /// # Errors
     /// Any [`RuntimeError`].
-    pub fn find(
+    pub async fn find(
         &self,
         config: &InferenceConfig,
         surroundings: &Surroundings,
@@ -145,17 +153,15 @@ impl Linked {
         let beside = || surroundings.executable.as_deref().and_then(Path::parent).map(|folder| folder.join(program));
         let named = (self.named)(config);
         let path = named.cloned().or_else(beside).ok_or(RuntimeError::Executable)?;
+        if named.is_some() && path.is_relative() {
+            return Err(RuntimeError::Relative { setting, path });
+        }
         if !path.exists() {
             let missing = RuntimeError::Missing { setting, path, advice: self.advice() };
             return if named.is_some() { Err(missing) } else { Ok(None) };
         }
-        let output = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
-        let output = output.map_err(|source| RuntimeError::Start { library, path: path.clone(), source })?;
-        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().chars().take(200).collect::<String>();
-        if !output.status.success() {
-            return Err(RuntimeError::Fails { library, path, said: said(&output.stderr) });
-        }
-        let version = said(&output.stdout);
+        let asked = ask::version(&path, ask::LIMIT).await;
+        let version = asked.map_err(|source| RuntimeError::Ask { library, path: path.clone(), source })?;
         Ok(Some(WorkerProgram { runtime: self.runtime, version, exe: path, arguments: &[], library: None }))
     }
 }
@@ -163,6 +169,8 @@ impl Linked {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use tinywatt_proto::chain::Chain;
 
     use super::*;
 
@@ -175,19 +183,19 @@ mod tests {
         Surroundings { executable: Some(folder.join("agent")), ..Surroundings::default() }
     }
 
-    #[test]
-    fn a_worker_program_tells_its_version() {
+    #[tokio::test]
+    async fn a_worker_program_tells_its_version() {
         let folder = tempfile::tempdir().expect("a folder");
         for (linked, runtime) in LINKED.iter().zip(["torchscript", "executorch"]) {
             program(&folder.path().join(linked.program), &format!("echo {runtime} 2.11.0"));
-            let found = linked.find(&InferenceConfig::default(), &beside(folder.path())).expect("works");
+            let found = linked.find(&InferenceConfig::default(), &beside(folder.path())).await.expect("works");
             let found = found.expect("there");
             assert_eq!((found.runtime, found.version), (runtime, format!("{runtime} 2.11.0")));
         }
     }
 
-    #[test]
-    fn each_has_a_setting_of_its_own() {
+    #[tokio::test]
+    async fn each_has_a_setting_of_its_own() {
         let folder = tempfile::tempdir().expect("a folder");
         let (torch, executorch) = (folder.path().join("one"), folder.path().join("two"));
         program(&torch, "echo 1");
@@ -198,29 +206,51 @@ mod tests {
             ..InferenceConfig::default()
         };
         for (linked, exe) in [(TORCHSCRIPT, torch), (EXECUTORCH, executorch)] {
-            let found = linked.find(&config, &Surroundings::default()).expect("works").expect("there");
+            let found = linked.find(&config, &Surroundings::default()).await.expect("works").expect("there");
             assert_eq!(found.exe, exe);
         }
     }
 
-    #[test]
-    fn one_that_fails_is_told_with_its_words() {
+    #[tokio::test]
+    async fn one_that_fails_is_told_with_its_words() {
         let folder = tempfile::tempdir().expect("a folder");
         program(&folder.path().join("torch-worker"), "echo libtorch_cpu.so: cannot open >&2; exit 127");
-        let error =
-            TORCHSCRIPT.find(&InferenceConfig::default(), &beside(folder.path())).expect_err("fails").to_string();
-        assert!(error.contains("libtorch_cpu.so: cannot open") && error.contains("torch-worker"), "{error}");
-        assert!(error.contains("PyTorch's library"), "{error}");
+        let found = TORCHSCRIPT.find(&InferenceConfig::default(), &beside(folder.path())).await;
+        let error = Chain(&found.expect_err("fails")).to_string();
+        for word in
+            ["torch-worker does not tell its version", "PyTorch's library", "127", "libtorch_cpu.so: cannot open"]
+        {
+            assert!(error.contains(word), "'{word}' is not in '{error}'");
+        }
     }
 
-    #[test]
-    fn a_missing_one_matters_only_where_it_is_named() {
+    #[tokio::test]
+    async fn one_that_fails_does_not_keep_the_other_from_being_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        program(&folder.path().join("torch-worker"), "echo no version at all >&2; exit 3");
+        program(&folder.path().join("executorch-worker"), "echo 1.5.1");
+        let [(_, torch), (_, executorch)] = linked(&InferenceConfig::default(), &beside(folder.path())).await;
+        assert!(torch.is_err());
+        assert_eq!(executorch.expect("works").expect("there").version, "1.5.1");
+    }
+
+    #[tokio::test]
+    async fn a_path_that_depends_on_the_folder_is_refused() {
+        for path in ["torch-worker", "./bin/torch-worker"] {
+            let config = InferenceConfig { torch_worker: Some(path.into()), ..InferenceConfig::default() };
+            let error = TORCHSCRIPT.find(&config, &Surroundings::default()).await.expect_err("relative").to_string();
+            assert!(error.contains(path) && error.contains("`inference.torch_worker`") && error.contains("whole path"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_one_matters_only_where_it_is_named() {
         let nowhere = beside(Path::new("/nowhere"));
-        let found = EXECUTORCH.find(&InferenceConfig::default(), &nowhere).expect("most nodes have none");
+        let found = EXECUTORCH.find(&InferenceConfig::default(), &nowhere).await.expect("most nodes have none");
         assert_eq!(found, None);
         let config =
             InferenceConfig { executorch_worker: Some("/nowhere/worker".into()), ..InferenceConfig::default() };
-        let error = EXECUTORCH.find(&config, &nowhere).expect_err("named, and not there").to_string();
+        let error = EXECUTORCH.find(&config, &nowhere).await.expect_err("named, and not there").to_string();
         for word in ["/nowhere/worker", "`inference.executorch_worker`", "-p tinywatt-executorch --features executorch"]
         {
             assert!(error.contains(word), "'{word}' is not in '{error}'");

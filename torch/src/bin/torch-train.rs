@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tinywatt_proto::chain::Chain;
-use tinywatt_torch::{VERSION, train};
+use tinywatt_torch::{library, train};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -12,14 +12,15 @@ fn main() -> ExitCode {
         eprintln!("usage: torch-train JOB.json");
         return ExitCode::from(2);
     };
-    if argument == "--version" {
-        println!("{VERSION}");
-        return ExitCode::SUCCESS;
-    }
-    match train::run(Path::new(argument)) {
+    let done = if argument == "--version" {
+        library::check().map(|()| println!("{}", library::version())).map_err(|error| error.to_string())
+    } else {
+        train::run(Path::new(argument)).map_err(|error| Chain(&error).to_string())
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", Chain(&error));
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }

@@ -3,15 +3,16 @@
 use std::process::ExitCode;
 
 use tinywatt_agent::inference::worker::serve;
-use tinywatt_torch::VERSION;
+use tinywatt_torch::library;
 use tinywatt_torch::runtime::TorchScript;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("--version") {
-        println!("{VERSION}");
-        return ExitCode::SUCCESS;
-    }
-    match serve(TorchScript) {
+    let done = if std::env::args_os().nth(1).is_some_and(|argument| argument == "--version") {
+        library::check().map(|()| println!("{}", library::version())).map_err(|error| error.to_string())
+    } else {
+        serve(TorchScript).map_err(|error| error.to_string())
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

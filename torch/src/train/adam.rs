@@ -3,7 +3,7 @@
 //!
 //! Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1.
 
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
@@ -27,60 +27,67 @@ struct Parameter {
 
 impl Adam {
     /// Starts with moments of zero.
-    pub(super) fn new(values: Vec<Tensor>, learning_rate: f64) -> Self {
-        let parameter = |value: Tensor| Parameter { first: value.zeros_like(), second: value.zeros_like(), value };
-        Self { learning_rate, step_count: 0, parameters: values.into_iter().map(parameter).collect() }
+    pub(super) fn new(values: Vec<Tensor>, learning_rate: f64) -> Result<Self, TchError> {
+        let parameter = |value: Tensor| -> Result<Parameter, TchError> {
+            Ok(Parameter { first: value.f_zeros_like()?, second: value.f_zeros_like()?, value })
+        };
+        let parameters = values.into_iter().map(parameter).collect::<Result<_, _>>()?;
+        Ok(Self { learning_rate, step_count: 0, parameters })
     }
 
     /// Steps down the gradient of a loss.
-    pub(super) fn step(&mut self, loss: &Tensor) {
-        for parameter in &mut self.parameters {
-            parameter.value.zero_grad();
+    pub(super) fn step(&mut self, loss: &Tensor) -> Result<(), TchError> {
+        for parameter in &self.parameters {
+            let mut gradient = parameter.value.f_grad()?;
+            if gradient.defined() {
+                let _ = gradient.f_detach_()?.f_zero_()?;
+            }
         }
-        loss.backward();
+        loss.f_backward()?;
         self.step_count += 1;
         let correction_1 = 1.0 - BETA_1.powi(self.step_count);
         let correction_2 = 1.0 - BETA_2.powi(self.step_count);
+        let step_size = -self.learning_rate / correction_1;
         tch::no_grad(|| {
             for Parameter { value, first, second } in &mut self.parameters {
-                let gradient = value.grad();
+                let gradient = value.f_grad()?;
                 if !gradient.defined() {
                     continue;
                 }
-                let _ = first.lerp_(&gradient, 1.0 - BETA_1);
-                let _ = second.g_mul_scalar_(BETA_2).g_add_(&(gradient.square() * (1.0 - BETA_2)));
-                let denominator = second.sqrt() / correction_2.sqrt() + EPSILON;
-                let _ = value.g_sub_(&(&*first / denominator * (self.learning_rate / correction_1)));
+                let _ = first.f_lerp_(&gradient, 1.0 - BETA_1)?;
+                let _ = second.f_mul_scalar_(BETA_2)?.f_add_(&gradient.f_square()?.f_mul_scalar_(1.0 - BETA_2)?)?;
+                let denominator = second.f_sqrt()?.f_div_scalar_(correction_2.sqrt())?.f_add_scalar_(EPSILON)?;
+                let _ = value.f_add_(&first.f_div(&denominator)?.f_mul_scalar_(step_size)?)?;
             }
-        });
+            Ok(())
+        })
     }
 
     /// The state by name, to be kept; contiguous, which the file format asks for and channels-last moments are not.
-    pub(super) fn state(&self) -> Vec<(String, Tensor)> {
-        let named = |(index, parameter): (usize, &Parameter)| {
-            [
-                (format!("first.{index}"), parameter.first.contiguous()),
-                (format!("second.{index}"), parameter.second.contiguous()),
-            ]
-        };
-        self.parameters.iter().enumerate().flat_map(named).collect()
+    pub(super) fn state(&self) -> Result<Vec<(String, Tensor)>, TchError> {
+        let mut state = Vec::with_capacity(2 * self.parameters.len());
+        for (index, parameter) in self.parameters.iter().enumerate() {
+            state.push((format!("first.{index}"), parameter.first.f_contiguous()?));
+            state.push((format!("second.{index}"), parameter.second.f_contiguous()?));
+        }
+        Ok(state)
     }
 
     /// Goes on with a state that was kept; false when it is another network's.
-    pub(super) fn restore(&mut self, step_count: i32, state: &[(String, Tensor)]) -> bool {
+    pub(super) fn restore(&mut self, step_count: i32, state: &[(String, Tensor)]) -> Result<bool, TchError> {
         let find = |name: String| state.iter().find(|(other, _)| *other == name).map(|(_, tensor)| tensor);
         for (index, parameter) in self.parameters.iter_mut().enumerate() {
             let (Some(first), Some(second)) = (find(format!("first.{index}")), find(format!("second.{index}"))) else {
-                return false;
+                return Ok(false);
             };
             if first.size() != parameter.value.size() || second.size() != parameter.value.size() {
-                return false;
+                return Ok(false);
             }
-            parameter.first.copy_(first);
-            parameter.second.copy_(second);
+            parameter.first.f_copy_(first)?;
+            parameter.second.f_copy_(second)?;
         }
         self.step_count = step_count;
-        true
+        Ok(true)
     }
 
     /// Steps so far.
@@ -108,10 +115,10 @@ mod tests {
         let theirs = variables.root().zeros("x", &[3]);
         let mut library = nn::Adam { eps: EPSILON, ..nn::Adam::default() }.build(&variables, 0.05).expect("builds");
         let ours = Tensor::zeros([3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-        let mut adam = Adam::new(vec![ours.shallow_clone()], 0.05);
+        let mut adam = Adam::new(vec![ours.shallow_clone()], 0.05).expect("fits");
         for _ in 0..100 {
             library.backward_step(&loss(&theirs));
-            adam.step(&loss(&ours));
+            adam.step(&loss(&ours)).expect("steps");
         }
         let difference = (&theirs - &ours).abs().max().double_value(&[]);
         assert!(difference < 1e-5, "{difference}");
@@ -122,16 +129,17 @@ mod tests {
     fn a_state_that_was_kept_goes_on_exactly() {
         let run = |break_at: Option<u32>| {
             let mut value = Tensor::zeros([3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-            let mut adam = Adam::new(vec![value.shallow_clone()], 0.05);
+            let mut adam = Adam::new(vec![value.shallow_clone()], 0.05).expect("fits");
             for step in 0..20 {
                 if break_at == Some(step) {
-                    let state: Vec<_> = adam.state().into_iter().map(|(name, tensor)| (name, tensor.copy())).collect();
+                    let state = adam.state().expect("whole");
+                    let state: Vec<_> = state.into_iter().map(|(name, tensor)| (name, tensor.copy())).collect();
                     value = value.detach().copy().set_requires_grad(true);
                     let step_count = adam.step_count();
-                    adam = Adam::new(vec![value.shallow_clone()], 0.05);
-                    assert!(adam.restore(step_count, &state));
+                    adam = Adam::new(vec![value.shallow_clone()], 0.05).expect("fits");
+                    assert!(adam.restore(step_count, &state).expect("fits"));
                 }
-                adam.step(&loss(&value));
+                adam.step(&loss(&value)).expect("steps");
             }
             Vec::<f32>::try_from(value.detach()).expect("floats")
         };
@@ -140,8 +148,9 @@ mod tests {
 
     #[test]
     fn another_networks_state_is_refused() {
-        let mut adam = Adam::new(vec![Tensor::zeros([3], (Kind::Float, Device::Cpu))], 0.1);
-        let other = Adam::new(vec![Tensor::zeros([4], (Kind::Float, Device::Cpu))], 0.1).state();
-        assert!(!adam.restore(1, &other) && !adam.restore(1, &[]));
+        let adam = |size: i64| Adam::new(vec![Tensor::zeros([size], (Kind::Float, Device::Cpu))], 0.1).expect("fits");
+        let other = adam(4).state().expect("whole");
+        let mut adam = adam(3);
+        assert!(!adam.restore(1, &other).expect("seen") && !adam.restore(1, &[]).expect("seen"));
     }
 }

@@ -35,9 +35,18 @@ pub(super) struct Place {
 /// A checkpoint cannot be kept or gone on from.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The file cannot be read or written.
-    #[error("failed to keep the checkpoint {path}: is there room?")]
-    File {
+    /// The file cannot be written.
+    #[error("failed to write the checkpoint {path}: is there room, and may this user write there?")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file cannot be read.
+    #[error("failed to read the checkpoint {path}: may this user read it? Remove it to train from the start")]
+    Read {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -65,10 +74,11 @@ pub enum CheckpointError {
 pub(super) fn keep(path: &Path, module: &TrainableCModule, adam: &Adam, place: &Place) -> Result<(), CheckpointError> {
     let at = || path.to_owned();
     let torch = |source| CheckpointError::Torch { path: at(), source };
-    let file = |source| CheckpointError::File { path: at(), source };
+    let file = |source| CheckpointError::Write { path: at(), source };
     let (part, moments) = (path.with_extension("part"), path.with_extension("moments"));
     module.save(&part).map_err(torch)?;
-    Tensor::write_safetensors(&adam.state(), &moments).map_err(torch)?;
+    let state = adam.state().map_err(torch)?;
+    Tensor::write_safetensors(&state, &moments).map_err(torch)?;
     let folder = folder(&part).map_err(file)?;
     let archive = OpenOptions::new().read(true).write(true).open(&part).map_err(file)?;
     let mut writer = ZipWriter::new_append(archive).map_err(other).map_err(file)?;
@@ -86,8 +96,9 @@ pub(super) fn keep(path: &Path, module: &TrainableCModule, adam: &Adam, place: &
 /// How far the training of a checkpoint is, and the optimiser's moments.
 pub(super) fn read(path: &Path, fingerprint: &str) -> Result<(Place, Vec<(String, Tensor)>), CheckpointError> {
     let other = || CheckpointError::Other { path: path.to_owned() };
-    let file = |source| CheckpointError::File { path: path.to_owned(), source };
-    let mut archive = ZipArchive::new(File::open(path).map_err(file)?).map_err(|_| other())?;
+    let write = |source| CheckpointError::Write { path: path.to_owned(), source };
+    let unreadable = |source| CheckpointError::Read { path: path.to_owned(), source };
+    let mut archive = ZipArchive::new(File::open(path).map_err(unreadable)?).map_err(|_| other())?;
     let mut entry = |name: &str| {
         let found = card::entry(&archive, |entry| entry.ends_with(name))?;
         let mut content = Vec::new();
@@ -97,9 +108,9 @@ pub(super) fn read(path: &Path, fingerprint: &str) -> Result<(Place, Vec<(String
     let place = entry(PLACE).and_then(|text| serde_json::from_slice::<Place>(&text).ok());
     let place = place.filter(|place| place.fingerprint == fingerprint).ok_or_else(other)?;
     let moments = path.with_extension("moments");
-    fs::write(&moments, entry(MOMENTS).ok_or_else(other)?).map_err(file)?;
+    fs::write(&moments, entry(MOMENTS).ok_or_else(other)?).map_err(write)?;
     let state = Tensor::read_safetensors(&moments);
-    fs::remove_file(&moments).map_err(file)?;
+    fs::remove_file(&moments).map_err(write)?;
     Ok((place, state.map_err(|source| CheckpointError::Torch { path: path.to_owned(), source })?))
 }
 

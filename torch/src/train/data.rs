@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 use tinywatt_proto::ids::Sha256;
 use tinywatt_proto::inputs::InputSet;
 
@@ -11,29 +11,31 @@ use tinywatt_proto::inputs::InputSet;
 pub(super) struct Data {
     bytes: Tensor,
     labels: Tensor,
+    input_count: usize,
     class_count: usize,
     scale: f64,
     offset: f64,
 }
 
 impl Data {
-    /// Puts an input set on a device.
-    pub(super) fn new(set: &InputSet, scale: f64, offset: f64, device: Device) -> Self {
+    /// Puts an input set on a device, once: a batch moves nothing but its places.
+    pub(super) fn new(set: &InputSet, scale: f64, offset: f64, device: Device) -> Result<Self, TchError> {
         let labels: Vec<i64> = set.labels().iter().map(|&label| i64::from(label)).collect();
         let mut size = vec![i64::try_from(labels.len()).unwrap_or(i64::MAX)];
         size.extend(set.shape().iter().map(|&dimension| i64::from(dimension)));
         let bytes: Vec<u8> = (0..labels.len()).flat_map(|index| set.input(index)).copied().collect();
-        Self {
-            bytes: Tensor::from_slice(&bytes).view(&size[..]).to_device(device),
-            labels: Tensor::from_slice(&labels).to_device(device),
+        Ok(Self {
+            bytes: Tensor::f_from_slice(&bytes)?.f_view(&size[..])?.f_to_device(device)?,
+            labels: Tensor::f_from_slice(&labels)?.f_to_device(device)?,
+            input_count: labels.len(),
             class_count: set.class_count() as usize,
             scale,
             offset,
-        }
+        })
     }
 
     pub(super) fn input_count(&self) -> i64 {
-        self.labels.size()[0]
+        i64::try_from(self.input_count).unwrap_or(i64::MAX)
     }
 
     pub(super) fn class_count(&self) -> usize {
@@ -46,10 +48,11 @@ impl Data {
     }
 
     /// The inputs at these places, scaled, and their labels.
-    pub(super) fn batch(&self, places: &[i64]) -> (Tensor, Tensor) {
-        let places = Tensor::from_slice(places).to_device(self.labels.device());
-        let inputs = self.bytes.index_select(0, &places).to_kind(Kind::Float) * self.scale + self.offset;
-        (inputs, self.labels.index_select(0, &places))
+    pub(super) fn batch(&self, places: &[i64]) -> Result<(Tensor, Tensor), TchError> {
+        let places = Tensor::f_from_slice(places)?.f_to_device(self.labels.device())?;
+        let mut inputs = self.bytes.f_index_select(0, &places)?.f_to_kind(Kind::Float)?;
+        let inputs = inputs.f_mul_scalar_(self.scale)?.f_add_scalar_(self.offset)?;
+        Ok((inputs, self.labels.f_index_select(0, &places)?))
     }
 }
 
@@ -90,8 +93,8 @@ mod tests {
     #[test]
     fn a_batch_is_scaled_and_keeps_its_labels() {
         let set = InputSet::new(Encoding::Plain, 3, vec![1, 2, 1], vec![0, 1, 2], vec![0, 8, 16, 24, 32, 40]);
-        let data = Data::new(&set.expect("a set"), 0.125, -1.0, Device::Cpu);
-        let (inputs, labels) = data.batch(&[2, 0]);
+        let data = Data::new(&set.expect("a set"), 0.125, -1.0, Device::Cpu).expect("fits");
+        let (inputs, labels) = data.batch(&[2, 0]).expect("there");
         assert_eq!(inputs.size(), [2, 1, 2, 1]);
         assert_eq!(Vec::<f32>::try_from(inputs.flatten(0, -1)).expect("floats"), [3.0, 4.0, -1.0, 0.0]);
         assert_eq!(Vec::<i64>::try_from(labels).expect("labels"), [2, 0]);

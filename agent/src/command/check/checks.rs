@@ -6,7 +6,7 @@ use crate::clock::{Clock as _, Monotonic};
 use crate::config::{Config, Environment};
 use crate::inference::locate::Surroundings;
 use crate::inference::release;
-use crate::inference::runtimes::LINKED;
+use crate::inference::runtimes;
 use crate::link::ask;
 use crate::sampler::{Event, Sampler, SamplerConfig, Scheduling};
 use crate::sensor::{self, SensorConfig};
@@ -158,8 +158,8 @@ pub(super) fn runtime(config: &Config, surroundings: &Surroundings) -> Finding {
 }
 
 /// The worker programs of linked runtimes. Most nodes have none and want none; whoever does is told how.
-pub(super) fn linked(config: &Config, surroundings: &Surroundings) -> impl Iterator<Item = Finding> {
-    LINKED.iter().map(|linked| match linked.find(&config.inference, surroundings) {
+pub(super) async fn linked(config: &Config, surroundings: &Surroundings) -> impl Iterator<Item = Finding> {
+    runtimes::linked(&config.inference, surroundings).await.into_iter().map(|(linked, found)| match found {
         Ok(Some(program)) => {
             Finding::new(Verdict::Ok, linked.library, format!("{}, {}", program.version, program.exe.display()))
         }
