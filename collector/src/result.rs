@@ -231,12 +231,16 @@ pub struct JobPhase {
     pub phase: String,
     /// Its length.
     pub duration_seconds: f64,
-    /// Its energy; absent when it is too short for the sensor, which `refusal` then says.
+    /// Its energy; absent when it cannot be told, for the reason in `refusal`.
     pub energy_joules: Option<Uncertain>,
     /// Its energy above the idle power around the job.
     pub energy_joules_above_idle: Option<Uncertain>,
-    /// Why it has no energy.
+    /// Why it has no energy, for people.
     pub refusal: Option<String>,
+    /// Constant word for that reason: "window_too_short", "edges", "samples_missing", "outside", "unreadable". Absent in
+    /// what earlier versions kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal_code: Option<String>,
 }
 
 /// One epoch of training.
@@ -272,6 +276,14 @@ pub struct JobArtifact {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_phase_of_an_earlier_version_is_read() {
+        let kept = r#"{"phase":"train","duration_seconds":1.5,"energy_joules":null,"energy_joules_above_idle":null,
+            "refusal":"it takes 1.5 s"}"#;
+        let phase: JobPhase = serde_json::from_str(kept).expect("still read");
+        assert_eq!((phase.refusal.as_deref(), phase.refusal_code), (Some("it takes 1.5 s"), None));
+    }
 
     #[test]
     fn a_code_stands_once() {

@@ -84,9 +84,7 @@ impl InputSet {
         if expected != data.len() as u64 {
             return Err(InputSetError::Length { expected, found: data.len() as u64 });
         }
-        if let Some((index, &label)) = labels.iter().enumerate().find(|&(_, &label)| label >= class_count) {
-            return Err(InputSetError::Label { index, label, class_count });
-        }
+        check_labels(class_count, &labels)?;
         Ok(Self { encoding, class_count, shape, labels, data })
     }
 
@@ -96,25 +94,18 @@ impl InputSet {
     /// Any [`InputSetError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InputSetError> {
         let mut reader = Reader { bytes, position: 0 };
-        if reader.take(4)? != MAGIC || reader.number()? != VERSION {
-            return Err(InputSetError::Magic);
-        }
-        let encoding = match reader.number()? {
-            0 => Encoding::Plain,
-            1 => Encoding::Quantised,
-            _ => return Err(InputSetError::Header("unknown encoding")),
-        };
-        let class_count = reader.number()?;
-        let input_count = reader.number()? as usize;
-        let rank = reader.number()? as usize;
-        if rank > RANK_MAX {
-            return Err(InputSetError::Header("an input must have 1 to 8 dimensions, none of them 0"));
-        }
-        let shape = (0..rank).map(|_| reader.number()).collect::<Result<Vec<_>, _>>()?;
-        let label_bytes = reader.take(input_count.saturating_mul(4))?;
-        let labels = label_bytes.chunks_exact(4).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
-        let labels = labels.collect();
+        let Head { encoding, class_count, shape, labels } = reader.head()?;
         Self::new(encoding, class_count, shape, labels, reader.rest().to_vec())
+    }
+
+    /// Reads the number of classes and the labels alone, for which the beginning of an artifact's bytes is enough.
+    ///
+    /// # Errors
+    /// Any [`InputSetError`] of what stands before the inputs.
+    pub fn labels_from_bytes(bytes: &[u8]) -> Result<(u32, Vec<u32>), InputSetError> {
+        let Head { class_count, labels, .. } = Reader { bytes, position: 0 }.head()?;
+        check_labels(class_count, &labels)?;
+        Ok((class_count, labels))
     }
 
     /// The artifact's bytes.
@@ -163,6 +154,21 @@ impl InputSet {
     }
 }
 
+fn check_labels(class_count: u32, labels: &[u32]) -> Result<(), InputSetError> {
+    match labels.iter().enumerate().find(|&(_, &label)| label >= class_count) {
+        Some((index, &label)) => Err(InputSetError::Label { index, label, class_count }),
+        None => Ok(()),
+    }
+}
+
+/// What stands before the inputs.
+struct Head {
+    encoding: Encoding,
+    class_count: u32,
+    shape: Vec<u32>,
+    labels: Vec<u32>,
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     position: usize,
@@ -177,6 +183,27 @@ impl<'a> Reader<'a> {
             .ok_or(InputSetError::Length { expected: end as u64, found: self.bytes.len() as u64 })?;
         self.position = end;
         Ok(taken)
+    }
+
+    fn head(&mut self) -> Result<Head, InputSetError> {
+        if self.take(4)? != MAGIC || self.number()? != VERSION {
+            return Err(InputSetError::Magic);
+        }
+        let encoding = match self.number()? {
+            0 => Encoding::Plain,
+            1 => Encoding::Quantised,
+            _ => return Err(InputSetError::Header("unknown encoding")),
+        };
+        let class_count = self.number()?;
+        let input_count = self.number()? as usize;
+        let rank = self.number()? as usize;
+        if rank > RANK_MAX {
+            return Err(InputSetError::Header("an input must have 1 to 8 dimensions, none of them 0"));
+        }
+        let shape = (0..rank).map(|_| self.number()).collect::<Result<Vec<_>, _>>()?;
+        let label_bytes = self.take(input_count.saturating_mul(4))?;
+        let labels = label_bytes.chunks_exact(4).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+        Ok(Head { encoding, class_count, shape, labels: labels.collect() })
     }
 
     fn number(&mut self) -> Result<u32, InputSetError> {
@@ -212,6 +239,19 @@ mod tests {
         }
         let longer = [bytes, vec![0]].concat();
         assert!(matches!(InputSet::from_bytes(&longer), Err(InputSetError::Length { expected: 8, found: 9 })));
+    }
+
+    #[test]
+    fn labels_stand_before_the_inputs() {
+        let bytes = small().to_bytes();
+        let head = bytes.len() - 8;
+        assert_eq!(InputSet::labels_from_bytes(&bytes[..head]).expect("all labels"), (3, vec![0, 2]));
+        for end in 0..head {
+            assert!(InputSet::labels_from_bytes(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        let mut wrong = bytes;
+        wrong[head - 4] = 3;
+        assert!(matches!(InputSet::labels_from_bytes(&wrong), Err(InputSetError::Label { index: 1, label: 3, .. })));
     }
 
     #[test]

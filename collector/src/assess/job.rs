@@ -16,7 +16,7 @@ use tinywatt_proto::ids::Sha256;
 use tinywatt_proto::v1;
 
 use super::rail::{self, Rail};
-use super::{reason, window};
+use super::{inputs, reason, window};
 use crate::artifacts::Artifacts;
 use crate::card;
 use crate::result::{Epoch, InvalidReason, JobArtifact, JobPhase, JobResult, ModelFile, WindowResult};
@@ -85,10 +85,11 @@ struct Framework {
 /// Reads what a job told, and looks into the models that it made.
 pub(super) async fn read(
     artifacts: &Artifacts,
-    expected: v1::JobKind,
+    workload: &v1::JobWorkload,
     summary: &v1::JobSummary,
 ) -> Result<Told, InvalidReason> {
-    let mut told = parse(expected, summary)?;
+    let mut told = parse(workload.kind(), summary)?;
+    told.check_count(artifacts, workload).await?;
     for artifact in &mut told.artifacts {
         let sha256 = artifact.sha256.parse::<Sha256>().ok();
         let path = sha256.map(|sha256| artifacts.path(sha256)).filter(|path| path.is_file());
@@ -148,9 +149,12 @@ fn unknown(made: &JobArtifact) -> ModelFile {
     }
 }
 
+fn unreadable(problem: String) -> InvalidReason {
+    reason("unreadable", format!("the job's result: {problem}"))
+}
+
 /// Checks everything that needs no file.
 pub(super) fn parse(expected: v1::JobKind, summary: &v1::JobSummary) -> Result<Told, InvalidReason> {
-    let unreadable = |problem: String| reason("unreadable", format!("the job's result: {problem}"));
     if summary.kind() != expected {
         return Err(unreadable(format!("it is of a job of kind {}, not {}", word(summary.kind()), word(expected))));
     }
@@ -200,6 +204,22 @@ pub(super) fn parse(expected: v1::JobKind, summary: &v1::JobSummary) -> Result<T
 }
 
 impl Told {
+    /// Holds the confusion matrix against the labels of the inputs that the job was to test with.
+    async fn check_count(&mut self, artifacts: &Artifacts, workload: &v1::JobWorkload) -> Result<(), InvalidReason> {
+        let confusion = self.file.confusion.as_deref().filter(|rows| !rows.is_empty());
+        let (Some(confusion), Some(test)) = (confusion, inputs::test(workload)) else { return Ok(()) };
+        match inputs::labels(artifacts, test).await {
+            Ok(labels) => match inputs::miscount(confusion, &labels) {
+                Some(problem) => Err(unreadable(problem)),
+                None => Ok(()),
+            },
+            Err(why) => {
+                self.notes.push(format!("the confusion matrix was not held against the test inputs: {why}"));
+                Ok(())
+            }
+        }
+    }
+
     /// Leaves out what no report could show, and notes that it did.
     fn shorten(&mut self) {
         let Self { file, notes, .. } = self;
@@ -252,7 +272,8 @@ pub(super) fn result(
             duration_seconds: seconds(wire.start_mono_ns, wire.end_mono_ns),
             energy_joules: energy.as_ref().ok().copied(),
             energy_joules_above_idle: energy.is_ok().then(|| rail::part_above_idle(rails, part)).flatten(),
-            refusal: energy.err(),
+            refusal_code: energy.as_ref().err().map(|why| why.code.clone()),
+            refusal: energy.err().map(|why| why.message),
         };
         phases.push((wire.start_mono_ns, phase));
     }
@@ -302,6 +323,8 @@ fn text(text: &str, characters_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tinywatt_proto::inputs::{Encoding, InputSet};
+
     use super::*;
 
     fn summary(result_json: &str) -> v1::JobSummary {
@@ -371,14 +394,41 @@ mod tests {
         let made = v1::ArtifactRef { sha256: sha256.0.to_vec(), size_bytes: 11, name: "model.tflite".to_owned() };
         let made = v1::JobArtifact { role: "model".to_owned(), artifact: Some(made) };
         let summary = v1::JobSummary { artifacts: vec![made], ..summary(r#"{"schema":"tinywatt.result.v1"}"#) };
-        let missing = read(&artifacts, v1::JobKind::Train, &summary).await.expect_err("it is not there");
+        let workload = v1::JobWorkload { kind: v1::JobKind::Train.into(), ..Default::default() };
+        let missing = read(&artifacts, &workload, &summary).await.expect_err("it is not there");
         assert!(missing.code == "artifact_missing" && missing.message.contains("'model.tflite'"), "{missing}");
         let chunks = tokio_stream::once(Ok::<_, std::convert::Infallible>(content.to_vec()));
         artifacts.put(sha256, 11, chunks).await.expect("kept");
-        let told = read(&artifacts, v1::JobKind::Train, &summary).await.expect("it is there");
+        let told = read(&artifacts, &workload, &summary).await.expect("it is there");
         let model = told.artifacts[0].model.as_ref().expect("a model's file");
         assert_eq!((model.precision.as_str(), model.file_bytes), ("", 11));
         assert!(told.notes[0].contains("model.tflite: byte 4: not a .tflite model"), "{:?}", told.notes);
+    }
+
+    #[tokio::test]
+    async fn a_matrix_of_the_first_test_inputs_alone_does_not_count() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let artifacts = Artifacts::in_store(folder.path()).expect("a place");
+        let set = InputSet::new(Encoding::Plain, 2, vec![1], vec![0, 1, 0, 0], vec![0; 4]).expect("a set").to_bytes();
+        let sha256 = Sha256::of(&set);
+        let reference =
+            v1::ArtifactRef { sha256: sha256.0.to_vec(), size_bytes: set.len() as u64, ..Default::default() };
+        let test = v1::JobInput { name: "test".to_owned(), source: Some(v1::job_input::Source::Artifact(reference)) };
+        let workload = v1::JobWorkload { kind: v1::JobKind::Train.into(), inputs: vec![test], ..Default::default() };
+        let told = |matrix: &str| {
+            let summary = summary(&format!(r#"{{"schema":"tinywatt.result.v1","confusion":{matrix}}}"#));
+            let (artifacts, workload) = (&artifacts, &workload);
+            async move { read(artifacts, workload, &summary).await }
+        };
+        let unchecked = told("[[1,0],[0,1]]").await.expect("the set is not here");
+        assert!(unchecked.notes[0].contains("was not held against the test inputs: they could not be read"));
+        let size = set.len() as u64;
+        artifacts.put(sha256, size, tokio_stream::once(Ok::<_, std::convert::Infallible>(set))).await.expect("kept");
+        let why = told("[[1,0],[0,1]]").await.expect_err("two of four");
+        let message = "the job's result: its confusion matrix counts 2 inputs, and there are 4 to test with";
+        assert_eq!((why.code.as_str(), why.message.as_str()), ("unreadable", message));
+        assert!(told("[[2,1],[0,1]]").await.expect("all of them").notes.is_empty());
+        assert!(told("null").await.expect("it did not evaluate").notes.is_empty());
     }
 
     #[test]

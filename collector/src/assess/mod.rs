@@ -3,6 +3,7 @@
 //! An attempt is judged, never repaired. All joules come from `tinywatt-energy`.
 
 mod bounds;
+mod inputs;
 mod job;
 mod rail;
 mod summary;
@@ -68,8 +69,8 @@ pub async fn run(
             Err(why) => return Ok(invalid(blank, why)),
         }
     }
-    let job = match (expected, &completed.job) {
-        (Expected::Job(kind), Some(summary)) => Some(job::read(&store.artifacts(), kind, summary).await),
+    let job = match (workload, &completed.job) {
+        (Some(Workload::Job(job)), Some(summary)) => Some(job::read(&store.artifacts(), job, summary).await),
         _ => None,
     };
     Ok(assess(blank, expected, completed, boot, rails, job))

@@ -25,7 +25,7 @@ pub(super) struct Rail {
     /// Idle and active windows, in the order of the outcome; all of them when the rail is whole.
     pub(super) windows: Vec<Measured>,
     /// Parts of a job's window, in the order of the outcome: their energy, or why they have none.
-    pub(super) parts: Vec<Result<Energy, String>>,
+    pub(super) parts: Vec<Result<Energy, InvalidReason>>,
     /// Whether every window has an energy.
     pub(super) is_whole: bool,
     /// Why nothing above idle can be told; only of jobs, whose totals count all the same.
@@ -116,23 +116,24 @@ async fn look_at_part(
     active: Option<Window>,
     wire: &v1::Window,
     phase: &'static str,
-) -> Result<Result<Energy, String>, ReadError> {
+) -> Result<Result<Energy, InvalidReason>, ReadError> {
     let window = match window::bounds_of(wire) {
         Ok(window) => window,
-        Err(why) => return Ok(Err(why.message)),
+        Err(why) => return Ok(Err(why)),
     };
     if active.is_none_or(|whole| window.start() < whole.start() || whole.end() < window.end()) {
-        return Ok(Err("it lies outside of the job's window".to_owned()));
+        return Ok(Err(reason("outside", "it lies outside of the job's window")));
     }
     if let Some(short) = too_short(channel, window.duration(), "it") {
-        return Ok(Err(short));
+        return Ok(Err(reason("window_too_short", short)));
     }
     let (_, energy) = window::look(source, channel, window, phase).await?;
+    let energy = energy.map_err(|message| reason("samples_missing", message));
     Ok(energy.and_then(|energy| match validity::edge_part(&energy).filter(|part| *part > bounds::EDGE_PART_MAX) {
         None => Ok(energy),
         Some(part) => {
             let (percent, bound) = (part * 100.0, bounds::EDGE_PART_MAX * 100.0);
-            Err(format!("its edges stand for {percent:.1} % of its energy (bound {bound} %)"))
+            Err(reason("edges", format!("its edges stand for {percent:.1} % of its energy (bound {bound} %)")))
         }
     }))
 }
@@ -201,12 +202,12 @@ fn above(rails: &[Rail], energy: impl Fn(&Rail) -> Option<Energy>) -> Option<Unc
 /// Energy of a job's part on all rails together.
 ///
 /// # Errors
-/// Why it has none, on every rail that refuses it.
-pub(super) fn part(rails: &[Rail], part: usize) -> Result<Uncertain, String> {
-    let refused: Vec<&str> =
-        rails.iter().filter_map(|rail| rail.parts[part].as_ref().err()).map(String::as_str).collect();
-    if !refused.is_empty() {
-        return Err(refused.join("; "));
+/// Why it has none, on every rail that refuses it; the code is that of the first.
+pub(super) fn part(rails: &[Rail], part: usize) -> Result<Uncertain, InvalidReason> {
+    let refused: Vec<&InvalidReason> = rails.iter().filter_map(|rail| rail.parts[part].as_ref().err()).collect();
+    if let Some(first) = refused.first() {
+        let messages: Vec<&str> = refused.iter().map(|why| why.message.as_str()).collect();
+        return Err(reason(&first.code, messages.join("; ")));
     }
     let energies = rails.iter().filter_map(|rail| rail.parts[part].as_ref().ok());
     Ok(sum(energies.map(|energy| uncertain(energy.joules, energy.uncertainty))))

@@ -365,10 +365,12 @@ fn a_phase_too_short_for_its_sensor_is_refused_and_the_job_is_not() {
         refusal.contains("takes 0.080 s") && refusal.contains("'rail'") && refusal.contains("0.081 s"),
         "{refusal}"
     );
-    assert!(job.phases[0].refusal.is_none());
+    assert!(job.phases[0].refusal.is_none() && job.phases[0].refusal_code.is_none());
+    assert_eq!(evaluate.refusal_code.as_deref(), Some("window_too_short"));
     trial.completed.windows[3] = wire_window(v1::Phase::Evaluate, 3_400, 3_600, 0);
-    let refusal = trial.job_result().phases[1].refusal.clone().expect("it says why");
-    assert!(refusal.contains("outside of the job's window"), "{refusal}");
+    let outside = trial.job_result().phases[1].clone();
+    assert_eq!(outside.refusal_code.as_deref(), Some("outside"));
+    assert!(outside.refusal.as_deref().is_some_and(|why| why.contains("outside of the job's window")), "{outside:?}");
     // The load switches off at 4.0 s, in this phase's last step: 2 W × 0.49 ms, twice over √3, of 0.4 J is 0.3 %.
     trial.completed.windows[1] = wire_window(v1::Phase::Active, 1_500, 4_050, 0);
     trial.completed.windows[3] = wire_window(v1::Phase::Evaluate, 3_900, 4_000, 0);

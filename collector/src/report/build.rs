@@ -114,7 +114,7 @@ fn cell(run: &RunReport, treatment: &str, node: &str, attempts: &[&TrialResult])
 }
 
 /// An attempt that counts: valid, and with figures that are numbers.
-fn counted(result: &TrialResult) -> Option<Counted<'_>> {
+pub(super) fn counted(result: &TrialResult) -> Option<Counted<'_>> {
     let measurement = result.measurement.as_ref().filter(|_| result.is_valid())?;
     measurement.energy_joules_per_inference.value.is_finite().then_some(Counted { result, measurement })
 }
@@ -150,6 +150,7 @@ fn empty_row(treatment: &str, node: &str, facts: Option<&TreatmentFacts>, counts
         model_file_bytes,
         parameter_count: facts.and_then(|facts| facts.parameter_count),
         mac_count: facts.and_then(|facts| facts.mac_count),
+        inputs_sha256: stated(|facts| &facts.inputs_sha256),
         thread_count,
         runtimes: Vec::new(),
         counts,

@@ -98,6 +98,7 @@ fn relation_fields(report: &Report, row: &Row) -> Vec<Field> {
     let relation = study.and_then(|study| study.relation(row));
     let comparison = study.and_then(|study| study.of_technique(row));
     let product = row.energy.as_ref().and_then(|energy| energy.joule_seconds_per_inference);
+    let interval = comparison.and_then(|comparison| comparison.interval95);
     let break_even = relation.and_then(|relation| relation.break_even).map(|break_even| match break_even {
         BreakEven::Inferences(count) => count.to_string(),
         BreakEven::Never => "never".to_owned(),
@@ -108,10 +109,8 @@ fn relation_fields(report: &Report, row: &Row) -> Vec<Field> {
         ("accuracy_points_to_float32", cell(relation.and_then(|relation| relation.accuracy_points_to_parent))),
         ("is_suspect", cell(relation.map(Relation::is_suspect))),
         ("energy_percent_to_float32", cell(comparison.and_then(|comparison| comparison.difference))),
-        (
-            "energy_percent_to_float32_interval95_half_width",
-            cell(comparison.and_then(|comparison| comparison.interval95_half_width)),
-        ),
+        ("energy_percent_to_float32_interval95_low", cell(interval.map(|interval| interval.low))),
+        ("energy_percent_to_float32_interval95_high", cell(interval.and_then(|interval| interval.high))),
         ("p_welch", cell(comparison.and_then(|comparison| comparison.welch).map(|welch| welch.p))),
         ("p_holm", cell(comparison.and_then(|comparison| comparison.p_holm))),
         ("hedges_g", cell(comparison.and_then(|comparison| comparison.hedges_g))),

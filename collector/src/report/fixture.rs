@@ -200,7 +200,7 @@ fn without_idle(measurement: Measurement) -> Measurement {
     Measurement { energy_joules_per_inference_above_idle: None, ..measurement }
 }
 
-fn without_truth(mut measurement: Measurement) -> Measurement {
+pub(super) fn without_truth(mut measurement: Measurement) -> Measurement {
     for window in &mut measurement.windows {
         window.simulated_true_joules = None;
     }
@@ -253,7 +253,7 @@ fn failed(treatment: &str, node: &str, replicate: u32, place: u32, attempt: u32)
     }
 }
 
-fn reason(code: &str, message: &str) -> InvalidReason {
+pub(in crate::report) fn reason(code: &str, message: &str) -> InvalidReason {
     InvalidReason { code: code.to_owned(), message: message.to_owned() }
 }
 

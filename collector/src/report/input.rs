@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tinywatt_proto::v1;
+use tinywatt_proto::{hex, v1};
 
 use crate::result::TrialResult;
 
@@ -70,6 +70,8 @@ pub struct TreatmentFacts {
     pub parameter_count: Option<u64>,
     /// Multiply-accumulates of one inference, read from the model's file.
     pub mac_count: Option<u64>,
+    /// SHA-256 of the input set that a model is asked; empty for all others, and when nobody states it.
+    pub inputs_sha256: String,
 }
 
 /// What a treatment executes.
@@ -101,13 +103,19 @@ pub enum Workload {
     Recording,
 }
 
-/// The configuration of a job, key by key, with its device and threads.
+/// The configuration of a job, key by key, with its device, its threads and its data.
 fn recipe(job: &v1::JobWorkload) -> BTreeMap<String, String> {
     let config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&job.config_json).unwrap_or_default();
     let mut recipe: BTreeMap<String, String> =
         config.into_iter().map(|(key, value)| (key, value.to_string())).collect();
     recipe.insert("device".to_owned(), job.device().as_str_name().to_owned());
     recipe.insert("threads".to_owned(), job.thread_count.to_string());
+    for input in &job.inputs {
+        // What another job made is another one in each framework; the data are not.
+        if let Some(v1::job_input::Source::Artifact(artifact)) = &input.source {
+            recipe.insert(format!("inputs.{}", input.name), hex::encode(&artifact.sha256));
+        }
+    }
     recipe
 }
 
@@ -148,6 +156,12 @@ impl TreatmentFacts {
             technique: treatment.technique.clone(),
             parameter_count: treatment.parameter_count,
             mac_count: treatment.mac_count,
+            inputs_sha256: match &treatment.workload {
+                Some(v1::treatment::Workload::Inference(inference)) => {
+                    inference.inputs.as_ref().map(|inputs| hex::encode(&inputs.sha256)).unwrap_or_default()
+                }
+                _ => String::new(),
+            },
         }
     }
 }
@@ -223,12 +237,11 @@ mod tests {
     #[test]
     fn a_job_names_what_it_takes_and_a_model_what_makes_it() {
         let input = |source| v1::JobInput { name: "parent".to_owned(), source: Some(source) };
+        let artifact = v1::ArtifactRef { sha256: vec![0xab; 32], ..Default::default() };
+        let data = v1::JobInput { name: "test".to_owned(), ..input(v1::job_input::Source::Artifact(artifact)) };
         let job = v1::JobWorkload {
             kind: v1::JobKind::Optimise.into(),
-            inputs: vec![
-                input(v1::job_input::Source::Artifact(v1::ArtifactRef::default())),
-                input(v1::job_input::Source::Produced(produced("train", "checkpoint"))),
-            ],
+            inputs: vec![data.clone(), input(v1::job_input::Source::Produced(produced("train", "checkpoint")))],
             ..v1::JobWorkload::default()
         };
         let optimise = TreatmentFacts::from_wire(&v1::Treatment {
@@ -242,9 +255,11 @@ mod tests {
             Workload::Job {
                 kind: "optimise",
                 needs: vec!["train".to_owned()],
-                recipe: recipe(&v1::JobWorkload::default())
+                recipe: recipe(&v1::JobWorkload { inputs: vec![data], ..Default::default() })
             }
         );
+        let Workload::Job { recipe, .. } = &optimise.workload else { panic!("a job") };
+        assert_eq!(recipe["inputs.test"], "ab".repeat(32), "other data are another recipe");
         assert_eq!((optimise.family.as_str(), optimise.technique.as_str()), ("resnet8", "qat"));
         let inference = v1::InferenceWorkload { model_from: Some(produced("qat-job", "model")), ..Default::default() };
         let model = TreatmentFacts::from_wire(&v1::Treatment {

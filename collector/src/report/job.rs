@@ -58,6 +58,9 @@ pub struct PhaseFigures {
     pub refusal_count: usize,
     /// Why, each reason once.
     pub refusals: Vec<String>,
+    /// Constant words for these reasons, in their order; an empty one where an earlier version kept none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusal_codes: Vec<String>,
     /// Replicates with an energy whose part above idle was refused.
     pub above_idle_refusal_count: usize,
     /// Why, each reason once.
@@ -93,7 +96,7 @@ struct Stretch<'a> {
     seconds: f64,
     joules: Option<Uncertain>,
     above_idle: Option<Uncertain>,
-    refusal: Option<&'a str>,
+    refusal: Option<(&'a str, &'a str)>,
     above_idle_refusal: Option<&'a str>,
 }
 
@@ -121,7 +124,9 @@ fn stretch<'a>(job: &'a JobResult, name: &str) -> Option<Stretch<'a>> {
         seconds: parts.iter().map(|part| part.duration_seconds).sum(),
         joules: added(parts.iter().map(|part| part.energy_joules)),
         above_idle: added(parts.iter().map(|part| part.energy_joules_above_idle)),
-        refusal: parts.iter().find_map(|part| part.refusal.as_deref()),
+        refusal: parts
+            .iter()
+            .find_map(|part| Some((part.refusal_code.as_deref().unwrap_or_default(), part.refusal.as_deref()?))),
         above_idle_refusal: job.above_idle_refusal.as_deref(),
     })
     .filter(|_| !parts.is_empty())
@@ -147,6 +152,7 @@ fn phase(name: &str, stretches: &[Stretch<'_>], carbon: Option<&Carbon>) -> Opti
     let whole = stretches.iter().filter(|stretch| stretch.joules.is_some());
     let above_idle_refusals: Vec<&str> = whole.filter_map(|stretch| stretch.above_idle_refusal).collect();
     let seconds = stretches.iter().map(|stretch| stretch.seconds).filter(|seconds| seconds.is_finite()).collect();
+    let refusals = distinct(stretches.iter().filter_map(|stretch| stretch.refusal));
     let energy_joules = over_replicates(&joules, false);
     Some(PhaseFigures {
         phase: name.to_owned(),
@@ -157,7 +163,8 @@ fn phase(name: &str, stretches: &[Stretch<'_>], carbon: Option<&Carbon>) -> Opti
             .map(|(energy, carbon)| grams(energy.joules_mean, carbon.intensity_g_per_kwh, carbon.pue)),
         energy_joules_above_idle: over_replicates(&above, false),
         refusal_count: stretches.len() - joules.len(),
-        refusals: distinct(stretches.iter().filter_map(|stretch| stretch.refusal.map(str::to_owned))),
+        refusal_codes: refusals.iter().map(|(code, _)| (*code).to_owned()).collect(),
+        refusals: refusals.into_iter().map(|(_, message)| message.to_owned()).collect(),
         above_idle_refusal_count: above_idle_refusals.len(),
         above_idle_refusals: distinct(above_idle_refusals.into_iter().map(str::to_owned)),
         energy_joules,

@@ -35,8 +35,10 @@
 //!
 //! **Recordings** show each window with the digits that MLPerf Tiny's runner prints, and its median as the score.
 //!
-//! **Comparing rows.** Where rows differ in kind, sensor, sample rate, window length, runtime or thread count, a note
-//! says so; the report does not forbid the comparison, it says why it is none.
+//! **Comparing rows.** Energies are compared, in sentences, tests, break-even and Pareto front, only among rows that agree
+//! in kind, node, sensor and channel, sample rate, window length, thread count, device and test inputs: one rule. Where a
+//! run has several such groups, each has its answers, and a note says what sets them apart. A runtime is part of what is
+//! compared, and a note names it where one framework has several.
 //!
 //! **A study** is a run with jobs. Its tables answer three questions: what training costs, how good the models are, which
 //! optimisation is best. Rows are compared by Welch's test over replicates, corrected by Holm over all tests of one

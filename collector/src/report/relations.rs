@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::comparable::apart;
 use super::input::{RunReport, Workload};
 use super::table::{INFERENCE, Row};
 use crate::result::Kind;
@@ -32,9 +33,10 @@ pub struct Relation {
     pub jobs: Vec<String>,
     /// Energy of all these jobs together, of the row's kind; absent when one of them has none.
     pub jobs_joules: Option<f64>,
-    /// How many inferences pay these joules back; absent without a parent or without the joules.
+    /// How many inferences pay these joules back; absent without a parent whose energy may be compared, or without the
+    /// joules.
     pub break_even: Option<BreakEven>,
-    /// Whether no other row of the node and kind is at least as accurate for fewer joules.
+    /// Whether no other row whose energy may be compared is at least as accurate for fewer joules.
     pub is_on_pareto_front: bool,
 }
 
@@ -95,9 +97,16 @@ pub(super) fn relations(run: &RunReport, rows: &[Row]) -> Vec<Relation> {
 }
 
 /// The float32 model that a row's model comes from, or the most accurate one that looks like it: models from files have
-/// no family, but the same network has the same parameters and multiply-accumulates.
+/// no family, but the same network has the same parameters and multiply-accumulates. One whose energy may be compared goes
+/// before all others; one that answered other inputs is none.
 fn parent<'a>(row: &Row, models: &[&'a Row]) -> Option<&'a Row> {
-    let here = |other: &&&Row| other.node == row.node && other.kind == row.kind && other.treatment != row.treatment;
+    let here = |other: &&&Row| {
+        other.node == row.node
+            && other.kind == row.kind
+            && other.treatment != row.treatment
+            && other.inputs_sha256 == row.inputs_sha256
+    };
+    let is_alike = |other: &Row| apart(row, other).is_none();
     if row.family.is_some() {
         let is_parent = |other: &&&Row| {
             other.family == row.family
@@ -105,7 +114,8 @@ fn parent<'a>(row: &Row, models: &[&'a Row]) -> Option<&'a Row> {
                 && other.technique.as_deref() == Some(FLOAT32)
                 && row.technique.as_deref() != Some(FLOAT32)
         };
-        return models.iter().filter(here).find(is_parent).copied();
+        let parents = || models.iter().filter(here).filter(is_parent).copied();
+        return parents().find(|other| is_alike(other)).or_else(|| parents().next());
     }
     let twin = |other: &&&Row| {
         row.mac_count.is_some()
@@ -116,7 +126,8 @@ fn parent<'a>(row: &Row, models: &[&'a Row]) -> Option<&'a Row> {
             && row.number_format.as_deref() != Some(FLOAT32)
     };
     let accuracy = |row: &Row| row.accuracy().unwrap_or(0.0);
-    models.iter().filter(here).filter(twin).max_by(|a, b| accuracy(a).total_cmp(&accuracy(b))).copied()
+    let rank = |a: &&Row, b: &&Row| is_alike(a).cmp(&is_alike(b)).then(accuracy(a).total_cmp(&accuracy(b)));
+    models.iter().filter(here).filter(twin).copied().max_by(rank)
 }
 
 /// Accuracy of each replicate less that of the parent's same replicate, in points.
@@ -163,12 +174,15 @@ fn joules(jobs: &[String], rows: &[Row], kind: Kind) -> Option<f64> {
 }
 
 fn break_even(row: &Row, parent: &Row, jobs_joules: f64) -> Option<BreakEven> {
+    if apart(row, parent).is_some() {
+        return None;
+    }
     let joules = |row: &Row| Some(row.energy.as_ref()?.per_inference.joules_mean);
     let saved = joules(parent)? - joules(row)?;
     Some(if saved > 0.0 { BreakEven::Inferences(jobs_joules / saved) } else { BreakEven::Never })
 }
 
-/// Marks the rows that no other row of their node and kind beats.
+/// Marks the rows that no other row beats whose energy may be compared.
 trait WithParetoFront {
     fn with_pareto_front(self, models: &[&Row]) -> Self;
 }
@@ -176,27 +190,22 @@ trait WithParetoFront {
 impl WithParetoFront for Vec<Relation> {
     fn with_pareto_front(mut self, models: &[&Row]) -> Self {
         let place = |relation: &Relation| {
-            let row = models.iter().find(|row| {
+            let row = models.iter().copied().find(|row| {
                 row.treatment == relation.treatment && row.node == relation.node && row.kind == Some(relation.kind)
             })?;
-            Some((row.accuracy()?, row.energy.as_ref()?.per_inference.joules_mean))
+            Some((row, row.accuracy()?, row.energy.as_ref()?.per_inference.joules_mean))
         };
-        let places: Vec<Option<(f64, f64)>> =
+        let places: Vec<Option<(&Row, f64, f64)>> =
             self.iter().map(|relation| place(relation).filter(|_| !relation.is_suspect())).collect();
-        for index in 0..self.len() {
-            let beats = |other: usize| {
-                let is_rival = self[other].node == self[index].node && self[other].kind == self[index].kind;
-                places[index].zip(places[other]).is_some_and(
-                    |((accuracy, joules), (rivals_accuracy, rivals_joules))| {
-                        is_rival
-                            && rivals_accuracy >= accuracy
-                            && rivals_joules <= joules
-                            && (rivals_accuracy > accuracy || rivals_joules < joules)
-                    },
-                )
+        for (relation, own) in self.iter_mut().zip(&places) {
+            let Some((row, accuracy, joules)) = *own else { continue };
+            let beats = |(rival, rivals_accuracy, rivals_joules): &(&Row, f64, f64)| {
+                *rivals_accuracy >= accuracy
+                    && *rivals_joules <= joules
+                    && (*rivals_accuracy > accuracy || *rivals_joules < joules)
+                    && apart(row, rival).is_none()
             };
-            let is_on_front = places[index].is_some() && !(0..places.len()).any(beats);
-            self[index].is_on_pareto_front = is_on_front;
+            relation.is_on_pareto_front = !places.iter().flatten().any(beats);
         }
         self
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tinywatt_proto::v1::RunState;
 
-use super::fixture::{model, trial};
+use super::fixture::{model, trial, without_truth};
 use super::input::{Carbon, RunReport, TreatmentFacts, Workload};
 use crate::result::{Epoch, JobArtifact, JobPhase, JobResult, Kind, Measurement, ModelFile, TrialResult, Uncertain};
 
@@ -180,6 +180,7 @@ fn training(framework: &str, joules: f64, accuracy: f64, replicate: u32) -> Meas
         energy_joules: Some(uncertain(part * joules)),
         energy_joules_above_idle: Some(uncertain(0.7 * part * joules)),
         refusal: None,
+        refusal_code: None,
     };
     let epochs = (1..=3).map(|epoch| Epoch {
         epoch,
@@ -232,17 +233,15 @@ fn job_result(kind: &str, framework: &str, joules: f64) -> JobResult {
 }
 
 fn of_job(job: JobResult) -> Measurement {
-    let mut measurement = Measurement {
+    Measurement {
         kind: Kind::Measured,
         sensor: "rapl (package-0)".to_owned(),
         energy_joules_per_inference: job.energy_joules,
         energy_joules_per_inference_above_idle: job.energy_joules_above_idle,
         inference: None,
         job: Some(job),
-        ..model(1.0, 1_000_000_000, 100)
-    };
-    measurement.windows.iter_mut().for_each(|window| window.simulated_true_joules = None);
-    measurement
+        ..without_truth(model(1.0, 1_000_000_000, 100))
+    }
 }
 
 fn inference(framework: &str, accuracy: f64, technique: &Technique, replicate: u32) -> Measurement {
@@ -252,11 +251,15 @@ fn inference(framework: &str, accuracy: f64, technique: &Technique, replicate: u
         kind: Kind::Measured,
         sensor: "ina219 (rail)".to_owned(),
         model: Some(model_file(file_bytes, precision)),
-        ..model(joules, 1_000_000 + whole(joules * 4e8), 1_000)
+        ..without_truth(model(joules, 1_000_000 + whole(joules * 4e8), 1_000))
     };
-    measurement.windows.iter_mut().for_each(|window| window.simulated_true_joules = None);
     let inference = measurement.inference.as_mut().expect("a model's trial has it");
-    inference.runtime = if framework == "torch" { "torchscript" } else { "litert" }.to_owned();
+    inference.runtime = match (framework, name) {
+        (_, "executorch-int8") => "executorch",
+        ("torch", _) => "torchscript",
+        _ => "litert",
+    }
+    .to_owned();
     inference.confusion = confusion(accuracy + scatter(replicate, 2) / 3.0 + points / 100.0);
     measurement
 }

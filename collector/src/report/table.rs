@@ -102,7 +102,7 @@ pub struct Row {
     /// Optimisation technique; absent for training jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub technique: Option<String>,
-    /// What a job was told, by key, with device and threads; empty for all others.
+    /// What a job was told, by key, with device, threads and data; empty for all others.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub recipe: BTreeMap<String, String>,
     /// Where the energy figures come from; absent when no trial is valid.
@@ -119,6 +119,9 @@ pub struct Row {
     /// Multiply-accumulates of one inference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac_count: Option<u64>,
+    /// SHA-256 of the input set that the model was asked; absent for jobs and recordings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inputs_sha256: Option<String>,
     /// Threads the runtime had; absent for recordings.
     pub thread_count: Option<u32>,
     /// Runtime and version; empty for recordings.

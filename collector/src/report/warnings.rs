@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::build::counted;
 use super::input::RunReport;
-use super::job::JobFigures;
+use super::job::{JobFigures, PhaseFigures};
 use super::relations::{POINTS_LOST_MAX, Relation};
 use super::table::{InvalidAttempt, Row};
 use crate::result::ModelFile;
@@ -21,7 +22,7 @@ const FILE_BYTES_BESIDES: f64 = 65_536.0;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
     /// Constant word for programs: "grid_intensity", "checkpoint_as_model", "suspect_pipeline", "single_replicate",
-    /// "too_short".
+    /// "too_short", "no_energy".
     pub code: &'static str,
     /// For people, with the figures that decided.
     pub message: String,
@@ -38,7 +39,7 @@ pub(super) fn warnings(
     warnings.extend(checkpoints(run, rows));
     warnings.extend(intensities(run, rows));
     warnings.extend(single_replicates(run, rows));
-    warnings.extend(too_short(rows, invalid));
+    warnings.extend(without_energy(run, rows, invalid));
     warnings
 }
 
@@ -193,24 +194,49 @@ fn single_replicates(run: &RunReport, rows: &[Row]) -> Option<Warning> {
     })
 }
 
-/// Windows and phases that the sensor cannot see.
-fn too_short(rows: &[Row], invalid: &[InvalidAttempt]) -> Vec<Warning> {
+/// Phases and windows without an energy. An attempt that a valid one stands in for took nothing from the report.
+fn without_energy(run: &RunReport, rows: &[Row], invalid: &[InvalidAttempt]) -> Vec<Warning> {
     let refused = rows.iter().filter_map(|row| Some((row, row.job.as_ref()?))).flat_map(|(row, job)| {
-        job.phases.iter().filter(|phase| phase.refusal_count > 0).map(move |phase| {
-            let why = phase.refusals.first().map_or("no reason given", String::as_str);
-            (format!("{}, phase {}", row.treatment, phase.phase), why.to_owned())
+        job.phases.iter().filter(|phase| phase.refusal_count > 0).map(move |phase| phase_without_energy(row, phase))
+    });
+    let is_replaced = |attempt: &&InvalidAttempt| {
+        run.attempts.iter().any(|other| {
+            other.treatment == attempt.treatment
+                && other.node == attempt.node
+                && other.replicate == attempt.replicate
+                && counted(other).is_some()
         })
+    };
+    let mut places: Vec<String> = Vec::new();
+    let windows = invalid.iter().filter(|attempt| !is_replaced(attempt)).filter_map(|attempt| {
+        let why = attempt.reasons.iter().find(|reason| reason.code == TOO_SHORT)?;
+        let place = format!("{} on {}", attempt.treatment, attempt.node);
+        let message = format!("{place}: no energy, as it is too short for its sensor ({}).", why.message);
+        let is_first = !places.contains(&place);
+        places.push(place);
+        is_first.then_some(Warning { code: "too_short", message })
     });
-    let windows = invalid.iter().flat_map(|attempt| {
-        let short = attempt.reasons.iter().filter(|reason| reason.code == "window_too_short");
-        short.map(|reason| (format!("{} on {}", attempt.treatment, attempt.node), reason.message.clone()))
-    });
-    let mut told: Vec<(String, String)> = Vec::new();
-    for (place, why) in refused.chain(windows) {
-        if !told.iter().any(|(known, _)| *known == place) {
-            told.push((place, why));
-        }
+    refused.chain(windows).collect()
+}
+
+/// Code of what is too short for its sensor, in stored results.
+const TOO_SHORT: &str = "window_too_short";
+
+/// Says what a phase lacks, in how many replicates, and why: only one that is too short could be longer.
+fn phase_without_energy(row: &Row, phase: &PhaseFigures) -> Warning {
+    let count = phase.refusal_count + phase.energy_joules.as_ref().map_or(0, |energy| energy.replicate_count);
+    let which = match (phase.refusal_count, count) {
+        (refused, count) if refused == count => String::new(),
+        (refused, count) => format!(" of {refused} of {count} replicates"),
+    };
+    let place = format!("{}, phase {}: no energy{which}", row.treatment, phase.phase);
+    let why = phase.refusals.first().map_or("no reason given", String::as_str);
+    let is_short = !phase.refusal_codes.is_empty() && phase.refusal_codes.iter().all(|code| code == TOO_SHORT);
+    if is_short {
+        Warning { code: "too_short", message: format!("{place}, as it is too short for its sensor ({why}).") }
+    } else {
+        let more = phase.refusals.len().saturating_sub(1);
+        let more = if more > 0 { format!(", and {more} more reasons") } else { String::new() };
+        Warning { code: "no_energy", message: format!("{place}: {why}{more}.") }
     }
-    let message = |(place, why)| format!("{place}: no energy, as it is too short for its sensor ({why}).");
-    told.into_iter().map(|told| Warning { code: "too_short", message: message(told) }).collect()
 }

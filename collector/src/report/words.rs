@@ -103,7 +103,7 @@ pub(super) const DEFINITIONS: [(&str, &str); 33] = [
     (
         "phase",
         "part of a job as the job itself tells it; \"whole job\" is all between the idle windows, starting and saving \
-         included. A phase that is too short for its sensor is refused.",
+         included. A phase that is too short for its sensor, or whose energy is not known for another reason, is refused.",
     ),
     ("CO2", "energy times the run's one carbon intensity times PUE; stored are joules, so CO2 orders as energy does."),
     ("checkpoint", "what a framework saves to go on training, optimiser state included; never the deployable file."),
@@ -115,7 +115,8 @@ pub(super) const DEFINITIONS: [(&str, &str); 33] = [
     (
         "energy to float32",
         "difference of the mean energies per inference in per cent of the float32 model's mean, with the 95 % interval of \
-         the difference after Welch and Satterthwaite; the doubt about the divisor is left out.",
+         the ratio: all ratios at which Welch's test shows no difference (Fieller's interval). It knows the scatter of both \
+         models; errors of the sensor, the same in both, are not in it.",
     ),
     (
         "p (Holm)",
@@ -127,9 +128,12 @@ pub(super) const DEFINITIONS: [(&str, &str); 33] = [
     (
         "break-even",
         "energy of all jobs behind a model, its training included, divided by what one inference saves against float32; \
-         only when both energies are of one kind.",
+         only when both energies are of one kind, and the two models' may be compared.",
     ),
-    ("Pareto", "no other model on the node is at least as accurate for less mean energy; what is suspect is left out."),
+    (
+        "Pareto",
+        "by the means, no other model whose energy may be compared is at least as accurate for less; what is suspect is left out.",
+    ),
     ("sensor, rate", "what measured, and its nominal sample rate."),
     ("window", "length of the active windows, shortest to longest."),
     ("inferences, samples", "inferences completed and samples taken in the active windows of all valid replicates."),

@@ -6,4 +6,4 @@ mod welch;
 
 pub use classification::{ClassScores, Scores, class_scores, scores};
 pub use interval::{MeanInterval, mean, mean_interval95, median, standard_deviation};
-pub use welch::{Welch, hedges_g, holm, welch};
+pub use welch::{Interval, Welch, hedges_g, holm, ratio_interval95, welch};

@@ -46,6 +46,51 @@ pub fn welch(one: &[f64], other: &[f64]) -> Option<Welch> {
     })
 }
 
+/// Where a difference or a ratio may lie.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end; absent where the divisor scatters so much that there is none.
+    pub high: Option<f64>,
+}
+
+/// Significance that goes with a 95 % interval.
+const P95: f64 = 0.05;
+
+/// Doublings of a ratio after which its interval counts as open.
+const DOUBLING_COUNT_MAX: u32 = 20;
+
+/// Halvings that leave a boundary known to all digits that anybody shows.
+const HALVING_COUNT: u32 = 50;
+
+/// The 95 % interval of the ratio of two means above 0: every ratio, from 0, at which [`welch`] shows no difference between
+/// `one` and so many times `other`. That is Fieller's interval with Welch's degrees of freedom: it knows the scatter of
+/// the divisor, and holds 1 exactly when p is above 0.05.
+///
+/// `None` where [`welch`] says nothing, and for a mean that is not above 0.
+pub fn ratio_interval95(one: &[f64], other: &[f64]) -> Option<Interval> {
+    welch(one, other)?;
+    let estimate = mean(one)? / mean(other)?;
+    if !(estimate > 0.0 && estimate.is_finite() && mean(one)? > 0.0) {
+        return None;
+    }
+    let holds = |ratio: f64| {
+        let scaled: Vec<f64> = other.iter().map(|value| value * ratio).collect();
+        welch(one, &scaled).is_some_and(|welch| welch.p >= P95)
+    };
+    let boundary = |mut inside: f64, mut outside: f64| {
+        for _ in 0..HALVING_COUNT {
+            let middle = f64::midpoint(inside, outside);
+            if holds(middle) { inside = middle } else { outside = middle }
+        }
+        inside
+    };
+    let low = if holds(0.0) { 0.0 } else { boundary(estimate, 0.0) };
+    let beyond = (1..=DOUBLING_COUNT_MAX).map(|count| estimate * f64::from(1u32 << count)).find(|ratio| !holds(*ratio));
+    Some(Interval { low, high: beyond.map(|beyond| boundary(estimate, beyond)) })
+}
+
 /// Hedges' g: the difference of two means in pooled standard deviations, freed of its bias in small samples by the exact
 /// factor (gamma functions). `None` where [`welch`] says nothing.
 ///
@@ -185,6 +230,27 @@ mod tests {
         assert_close(welch.degrees_of_freedom, 3.0, 1e-12);
     }
 
+    /// With a divisor that does not scatter, the interval is that of the mean, divided: 4.302653 × 2 / √3 of 6 over 2.
+    #[test]
+    fn a_ratio_to_what_does_not_scatter_by_hand() {
+        let ratio = ratio_interval95(&[4.0, 6.0, 8.0], &[2.0; 3]).unwrap();
+        assert_close(ratio.low, (6.0 - 4.968_275) / 2.0, 1e-6);
+        assert_close(ratio.high.unwrap(), (6.0 + 4.968_275) / 2.0, 1e-6);
+    }
+
+    /// A dividend that does not scatter: 12 over 6 ± 4.968275.
+    #[test]
+    fn a_ratio_knows_the_scatter_of_its_divisor() {
+        let ratio = ratio_interval95(&[12.0; 3], &[4.0, 6.0, 8.0]).unwrap();
+        assert_close(ratio.low, 12.0 / (6.0 + 4.968_275), 1e-6);
+        assert_close(ratio.high.unwrap(), 12.0 / (6.0 - 4.968_275), 1e-6);
+        let open = ratio_interval95(&[12.0; 2], &[4.0, 8.0]).unwrap();
+        assert!(open.low > 0.0 && open.high.is_none(), "a divisor that may be 0: {open:?}");
+        assert_eq!(ratio_interval95(&[1.0], &[1.0, 2.0]), None);
+        assert_eq!(ratio_interval95(&[1.0, 2.0], &[-1.0, -2.0]), None);
+        assert_eq!(ratio_interval95(&[-1.0, -2.0], &[-1.0, -2.0]), None);
+    }
+
     fn values() -> impl Strategy<Value = Vec<f64>> {
         prop::collection::vec(-1e6..1e6_f64, 2..8)
     }
@@ -201,6 +267,21 @@ mod tests {
                     || ((there.difference.abs() < there.interval95_half_width) == (there.p > 0.05)));
                 let (g, turned) = (hedges_g(&one, &other).unwrap(), hedges_g(&other, &one).unwrap());
                 prop_assert!((g + turned).abs() <= 1e-12 * g.abs());
+            }
+        }
+
+        #[test]
+        fn a_ratio_of_one_is_held_when_no_difference_is_shown(
+            one in prop::collection::vec(5.0..10.0_f64, 2..6),
+            other in prop::collection::vec(5.0..10.0_f64, 2..6),
+        ) {
+            if let (Some(test), Some(ratio)) = (welch(&one, &other), ratio_interval95(&one, &other)) {
+                let holds_one = ratio.low <= 1.0 && ratio.high.is_none_or(|high| high >= 1.0);
+                prop_assert!((test.p - 0.05).abs() < 1e-9 || holds_one == (test.p > 0.05), "{ratio:?} {test:?}");
+                let scaled = |ratio: f64| other.iter().map(|value| value * ratio).collect::<Vec<_>>();
+                for end in ratio.high.into_iter().chain((ratio.low > 0.0).then_some(ratio.low)) {
+                    prop_assert!((welch(&one, &scaled(end)).unwrap().p - 0.05).abs() < 1e-6, "{ratio:?}");
+                }
             }
         }
 

@@ -38,15 +38,22 @@ pub(super) fn own_scale(figures: impl Iterator<Item = f64> + Clone) -> Scale {
     Scale::new(Prefix::for_column(figures.clone()), figures, DIGITS)
 }
 
-/// A unit needs no prefix when the largest figure of a column is at least this.
-const PLAIN_MIN: f64 = 0.01;
+/// What shows three digits in the four decimals that a column may have.
+const SMALLEST_MIN: f64 = 0.01;
 
-/// Scale of a column whose figures lie orders of magnitude apart: without a prefix if that can be read, so that tables of
-/// costs have one unit.
+/// Scale of a column whose figures lie orders of magnitude apart: in the first of no prefix, thousandths and millionths that
+/// leaves the smallest figure its digits, so that tables of costs have one unit where they can.
 pub(super) fn largest_scale(figures: impl Iterator<Item = f64> + Clone) -> Scale {
-    let largest = figures.clone().map(f64::abs).max_by(f64::total_cmp);
-    let is_plain = largest.is_some_and(|largest| (PLAIN_MIN..1e5).contains(&largest));
-    spread_scale(if is_plain { Prefix::NONE } else { Prefix::for_column(largest) }, figures)
+    let sizes = || figures.clone().map(f64::abs).filter(|figure| *figure > 0.0 && figure.is_finite());
+    let (smallest, largest) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
+    let shows = |(_, unit): &(Prefix, f64)| smallest / unit >= SMALLEST_MIN;
+    let prefixes = [(Prefix::NONE, 1.0), (Prefix::MILLI, 1e-3), (Prefix::MICRO, 1e-6)];
+    let prefix = match prefixes.into_iter().find(shows) {
+        _ if largest >= 1e5 => Prefix::for_column([largest]),
+        Some((prefix, _)) => prefix,
+        None => Prefix::for_column([largest]),
+    };
+    spread_scale(prefix, figures)
 }
 
 /// Scale that shows the smallest figure with three digits.
@@ -61,6 +68,41 @@ pub(super) fn count(count: Option<u64>) -> Option<f64> {
 
 /// A difference with its sign; what rounds to nothing has none.
 pub(super) fn signed(difference: f64, decimals: usize) -> String {
-    let text = format!("{difference:+.decimals$}");
-    if text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) { text } else { text[1..].to_owned() }
+    let size = format!("{:.decimals$}", difference.abs());
+    let is_zero = size.bytes().all(|byte| byte == b'0' || byte == b'.');
+    let sign = match difference {
+        _ if is_zero => "",
+        difference if difference < 0.0 => "−",
+        _ => "+",
+    };
+    format!("{sign}{size}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_that_lie_apart_all_show_digits() {
+        #[track_caller]
+        fn check(figures: &[f64], expected: &[&str]) {
+            let scale = largest_scale(figures.iter().copied());
+            let cells: Vec<String> = figures
+                .iter()
+                .map(|figure| format!("{} {}", scale.cell(Some(*figure)), scale.head("", "Wh").trim()))
+                .collect();
+            assert_eq!(cells, expected);
+        }
+        // A whole training and the evaluation of its model, of the study on CIFAR-10: not "0.0539" and "0.0003".
+        check(&[0.0539, 0.000_27], &["53.900 (mWh)", "0.270 (mWh)"]);
+        check(&[5.9, 0.119], &["5.900 (Wh)", "0.119 (Wh)"]);
+        check(&[2e-5], &["0.0200 (mWh)"]);
+        check(&[2.5e5, 1.0], &["250.0000 (kWh)", "0.0010 (kWh)"]);
+        check(&[0.0], &["0 (Wh)"]);
+    }
+
+    #[test]
+    fn one_sign_is_used_and_none_for_nothing() {
+        assert_eq!([signed(-0.126, 2), signed(0.126, 2), signed(-0.001, 2)], ["−0.13", "+0.13", "0.00"]);
+    }
 }

@@ -2,24 +2,31 @@
 
 use serde::Serialize;
 
+use super::super::comparable::apart;
 use super::super::job::WHOLE_JOB;
 use super::super::relations::Relation;
 use super::super::table::{JoulesOverReplicates, Row};
-use super::super::words::kind_word;
-use super::label;
+use super::techniques::frugal;
+use super::{Model, label, models};
 use crate::result::Kind;
-use crate::statistics::{Welch, hedges_g, holm, mean, welch};
+use crate::statistics::{Interval, Welch, hedges_g, holm, mean, ratio_interval95, welch};
 
 /// A difference counts as shown below this, after Holm's correction.
 pub(super) const P_MAX: f64 = 0.05;
 
+/// Quantity of a technique beside its float32 parent.
+pub(super) const PER_INFERENCE: &str = "energy per inference";
+
+/// Quantity of the model with the least mean energy beside each of the others.
+pub(super) const LEAST: &str = "least energy per inference";
+
 /// One quantity of two treatments, compared over their replicates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// "RQ1", "RQ2" or "RQ3". Holm's correction is over all comparisons of a question.
+    /// "RQ1", "RQ2" or "RQ3". Holm's correction is over all comparisons of a question, but for those of the least energy.
     pub question: &'static str,
     /// "energy of training", "energy of the whole training job", "energy of evaluation", "accuracy" or "energy per
-    /// inference".
+    /// inference"; "least energy per inference" of the model that has it, beside each of the others.
     pub quantity: &'static str,
     /// Treatment.
     pub treatment: String,
@@ -37,11 +44,13 @@ pub struct Comparison {
     pub replicate_count: usize,
     /// Treatment less reference: of energies in per cent of the reference's mean, of accuracies in points.
     pub difference: Option<f64>,
-    /// Half width of its 95 % interval, without Holm's correction; absent without a test.
-    pub interval95_half_width: Option<f64>,
+    /// Its 95 % interval, without Holm's correction; absent without a test. Of energies that of the ratio of the two means,
+    /// which knows the scatter of the reference, too.
+    pub interval95: Option<Interval>,
     /// Welch's test; absent for a single replicate, and when neither scatters.
     pub welch: Option<Welch>,
-    /// p after Holm's correction.
+    /// p after Holm's correction. Absent for the least energy: it is the least only if it is below every other, and to
+    /// ask for all of many tests is stricter than any one of them.
     pub p_holm: Option<f64>,
     /// Tests that Holm's correction is over.
     pub test_count: usize,
@@ -71,6 +80,7 @@ pub(super) fn comparisons(rows: &[Row], relations: &[Relation]) -> Vec<Compariso
         }
         comparisons.extend(of_question);
     }
+    comparisons.extend(least(rows, relations));
     comparisons
 }
 
@@ -145,10 +155,25 @@ fn techniques(rows: &[Row], relations: &[Relation]) -> Vec<Comparison> {
     let compared = |relation: &Relation| {
         let one = find(&relation.treatment, relation)?;
         let other = find(relation.parent.as_ref()?, relation)?;
-        let pair = Pair { question: "RQ3", quantity: "energy per inference", one, other, rows };
+        let pair = Pair { question: "RQ3", quantity: PER_INFERENCE, one, other, rows };
         Some(pair.of_energies(&joules(one)?, &joules(other)?))
     };
     relations.iter().filter(|relation| !relation.is_suspect()).filter_map(compared).collect()
+}
+
+/// The model with the least mean energy of those that may be compared, beside each of the others.
+fn least(rows: &[Row], relations: &[Relation]) -> Vec<Comparison> {
+    let of_group = |group: Vec<Model<'_>>| {
+        let mut models = frugal(&group).into_iter();
+        let first = models.next();
+        let compared = move |(_, other): Model<'_>| {
+            let one = first?.1;
+            let pair = Pair { question: "RQ3", quantity: LEAST, one, other, rows };
+            Some(pair.of_energies(&joules(one)?.joules_by_replicate, &joules(other)?.joules_by_replicate))
+        };
+        models.filter_map(compared).collect::<Vec<_>>()
+    };
+    models(rows, relations).into_iter().flat_map(of_group).collect()
 }
 
 /// Two rows that a question sets beside each other.
@@ -162,11 +187,15 @@ struct Pair<'a> {
 
 impl Pair<'_> {
     fn of_energies(&self, own: &[f64], others: &[f64]) -> Comparison {
-        match not_comparable(self.one, self.other) {
+        match apart(self.one, self.other) {
             Some(why) => Comparison { not_comparable: Some(why), ..self.compared(&[], &[], 1.0) },
             None => {
                 let percent = mean(others).filter(|mean| *mean > 0.0).map_or(f64::NAN, |mean| 100.0 / mean);
-                self.compared(own, others, percent)
+                let compared = self.compared(own, others, percent);
+                let percent = |ratio: f64| 100.0 * (ratio - 1.0);
+                let ratio = ratio_interval95(own, others)
+                    .map(|ratio| Interval { low: percent(ratio.low), high: ratio.high.map(percent) });
+                Comparison { interval95: ratio.or(compared.interval95), ..compared }
             }
         }
     }
@@ -186,7 +215,10 @@ impl Pair<'_> {
             reference_name: label(self.other, self.rows),
             replicate_count: own.len().min(others.len()),
             difference: difference.filter(|difference| difference.is_finite()),
-            interval95_half_width: welch.map(|welch| welch.interval95_half_width * factor),
+            interval95: welch.map(|welch| Interval {
+                low: (welch.difference - welch.interval95_half_width) * factor,
+                high: Some((welch.difference + welch.interval95_half_width) * factor),
+            }),
             welch,
             p_holm: None,
             test_count: 0,
@@ -194,33 +226,6 @@ impl Pair<'_> {
             not_comparable: None,
         }
     }
-}
-
-/// Why the energies of two rows are none of each other's business.
-fn not_comparable(one: &Row, other: &Row) -> Option<String> {
-    let threads = |row: &Row| row.thread_count.map_or_else(String::new, |count| count.to_string());
-    let properties: [(&str, String, String); 5] = [
-        ("kinds of figures", kind(one), kind(other)),
-        ("nodes", one.node.clone(), other.node.clone()),
-        ("sensors", sensors(one), sensors(other)),
-        ("sample rates", rates(one), rates(other)),
-        ("thread counts", threads(one), threads(other)),
-    ];
-    let (name, own, others) = properties.into_iter().find(|(_, own, others)| own != others)?;
-    Some(format!("different {name}: {own} and {others}"))
-}
-
-fn kind(row: &Row) -> String {
-    row.kind.map_or("none", kind_word).to_owned()
-}
-
-fn sensors(row: &Row) -> String {
-    row.energy.as_ref().map(|energy| energy.sensors.join(" and ")).unwrap_or_default()
-}
-
-fn rates(row: &Row) -> String {
-    let rates = row.energy.iter().flat_map(|energy| &energy.sample_rates_hz);
-    rates.map(|rate| format!("{rate:.0} Hz")).collect::<Vec<_>>().join(" and ")
 }
 
 /// Replicates of an energy, for a sentence.

@@ -7,7 +7,10 @@ mod cells;
 mod compare;
 mod costs;
 mod evidence;
+#[cfg(test)]
+mod group_tests;
 mod tables;
+mod techniques;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +20,7 @@ pub(super) use evidence::evidence;
 use serde::Serialize;
 pub(super) use tables::tables;
 
+use super::comparable;
 use super::relations::Relation;
 use super::scale::Prefix;
 use super::table::Row;
@@ -44,6 +48,7 @@ impl Study {
     pub(super) fn of_technique(&self, row: &Row) -> Option<&Comparison> {
         self.comparisons.iter().find(|comparison| {
             comparison.question == "RQ3"
+                && comparison.quantity == compare::PER_INFERENCE
                 && comparison.treatment == row.treatment
                 && comparison.node == row.node
                 && comparison.kind == row.kind
@@ -58,6 +63,20 @@ pub(super) fn study(rows: &[Row], relations: Vec<Relation>) -> Option<Study> {
     }
     let comparisons = compare::comparisons(rows, &relations);
     Some(Study { answers: answers::answers(rows, &relations, &comparisons), relations, comparisons })
+}
+
+/// A model's row with what it is beside the others.
+type Model<'a> = (&'a Relation, &'a Row);
+
+/// All models, those together whose energies may be compared.
+fn models<'a>(rows: &'a [Row], relations: &'a [Relation]) -> Vec<Vec<Model<'a>>> {
+    let with_row = |relation: &'a Relation| {
+        let is_row = |row: &&Row| {
+            row.treatment == relation.treatment && row.node == relation.node && row.kind == Some(relation.kind)
+        };
+        Some((relation, rows.iter().find(is_row)?))
+    };
+    comparable::groups(relations.iter().filter_map(with_row).collect(), |(_, row)| *row)
 }
 
 /// What people call a model: as few of its family, framework and technique as tell it from others.

@@ -239,8 +239,11 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
     table.figures("accuracy".to_owned(), rows.iter().map(accuracy));
     let saved = |row: &&Row| match study.of_technique(row) {
         _ if study.relation(row).is_some_and(Relation::is_suspect) => "suspect".to_owned(),
-        Some(Comparison { difference: Some(difference), interval95_half_width: Some(half_width), .. }) => {
-            format!("{} ± {half_width:.1}", signed(*difference, 1))
+        Some(Comparison { difference: Some(difference), interval95: Some(interval), .. }) => {
+            // One figure has room here; the farther end claims least.
+            let farther = interval.high.map(|high| (high - difference).max(difference - interval.low));
+            let doubt = farther.map_or_else(|| "open".to_owned(), |farther| format!("{farther:.1}"));
+            format!("{} ± {doubt}", signed(*difference, 1))
         }
         Some(Comparison { difference: Some(difference), .. }) => signed(*difference, 1),
         Some(Comparison { not_comparable: Some(_), .. }) => "apart".to_owned(),
@@ -254,7 +257,7 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
     };
     table.figures("p\n(Holm)".to_owned(), rows.iter().map(p));
     let g = |row: &&Row| match study.of_technique(row).and_then(|comparison| comparison.hedges_g) {
-        Some(g) => format!("{g:.1}"),
+        Some(g) => signed(g, 1),
         None => ABSENT.to_owned(),
     };
     table.figures("g".to_owned(), rows.iter().map(g));
@@ -278,10 +281,11 @@ fn worth(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable
     };
     table.words("Pareto", rows.iter().map(front));
     table.note(
-        "Energy to float32: mean energy per inference less that of the framework's float32 model, with the 95 % interval \
-         of that difference (Welch); p after Holm's correction over all rows of this question, below 0.05 a difference is \
+        "Energy to float32: mean energy per inference less that of the framework's float32 model, ± as far as the farther \
+         end of the ratio's 95 % interval lies (Welch, Fieller); p after Holm's correction over all rows of this question, below 0.05 a difference is \
          shown; g: Hedges' effect size. Break-even: inferences that save what training and optimising took; in brackets \
-         where no difference is shown. Pareto ●: no other row is at least as accurate for less energy."
+         where no difference is shown. Pareto ●: no other row is at least as accurate for less energy, by the means, of \
+         those whose energy may be compared with it."
             .to_owned(),
     );
     table.finish()

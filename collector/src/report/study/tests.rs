@@ -2,13 +2,13 @@
 
 use tinywatt_proto::v1::{ReportFormat, RunState};
 
-use super::super::fixture::model;
+use super::super::fixture::{model, reason};
 use super::super::input::{Carbon, RunReport, TreatmentFacts, Workload};
 use super::super::relations::{BreakEven, Relation};
 use super::super::study_fixture::{change, confusion, model_file, of_one_replicate, study};
 use super::super::table::{Report, Row};
 use super::super::{render, values};
-use crate::result::{InvalidReason, Kind, Measurement, TrialResult};
+use crate::result::{Kind, Measurement, TrialResult};
 
 const FORMATS: [ReportFormat; 4] =
     [ReportFormat::Terminal, ReportFormat::Markdown, ReportFormat::Csv, ReportFormat::Json];
@@ -55,7 +55,8 @@ fn assert_close(ours: f64, by_hand: f64) {
 fn a_right_study_has_no_warning() {
     let report = values(&study());
     assert_eq!(report.warnings, []);
-    assert_eq!(report.notes, Vec::<String>::new());
+    let [note] = &report.notes[..] else { panic!("{:?}", report.notes) };
+    assert!(note.contains("runtime's and not the model's: executorch 2.1.0 (resnet8-torch-executorch-int8"), "{note}");
 }
 
 /// Replicates of torch: 18,900 J × (1 + 0.011 s), s after the fixture; whole jobs, 380.9 g/kWh, PUE 1.2.
@@ -330,14 +331,53 @@ fn a_single_replicate_has_no_test_no_interval_and_says_so() {
     assert!(!answers.contains('±'), "{answers}");
 }
 
+fn refuse_evaluation(measurement: &mut Measurement, code: Option<&str>, why: &str) {
+    let evaluate = &mut measurement.job.as_mut().unwrap().phases[1];
+    evaluate.energy_joules = None;
+    evaluate.energy_joules_above_idle = None;
+    evaluate.refusal = Some(why.to_owned());
+    evaluate.refusal_code = code.map(str::to_owned);
+}
+
+#[test]
+fn a_phase_without_energy_for_another_reason_is_not_called_too_short() {
+    let edges = "its edges stand for 3.0 % of its energy (bound 1 %)";
+    for code in [Some("edges"), Some("samples_missing"), Some("outside"), None] {
+        let mut run = study();
+        change(&mut run, "resnet8-torch", |measurement| refuse_evaluation(measurement, code, edges));
+        let report = values(&run);
+        let message = assert_warned(&report, &run, "no_energy");
+        assert_eq!(message, format!("resnet8-torch, phase evaluate: no energy: {edges}."));
+        assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+    }
+    // One replicate of three: the others have one.
+    let mut run = study();
+    let one = run.attempts.iter_mut().find(|attempt| attempt.treatment == "resnet8-torch").unwrap();
+    refuse_evaluation(one.measurement.as_mut().unwrap(), Some("edges"), edges);
+    let report = values(&run);
+    let message = assert_warned(&report, &run, "no_energy");
+    assert!(
+        message.starts_with("resnet8-torch, phase evaluate: no energy of 1 of 3 replicates: its edges"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_attempt_that_a_valid_one_replaced_is_not_warned_of() {
+    let mut run = study();
+    let mut first = run.attempts.iter().find(|attempt| attempt.treatment == "resnet8-torch").unwrap().clone();
+    first.invalid_reasons = vec![reason("window_too_short", "make it longer")];
+    run.attempts.iter_mut().filter(|attempt| attempt.trial == first.trial).for_each(|attempt| attempt.attempt = 2);
+    run.attempts.push(first);
+    let report = values(&run);
+    assert_eq!((report.warnings.as_slice(), report.invalid_attempts.len()), (&[][..], 1));
+}
+
 #[test]
 fn a_phase_that_its_sensor_cannot_see_is_refused() {
     let mut run = study();
     change(&mut run, "resnet8-torch", |measurement| {
-        let evaluate = &mut measurement.job.as_mut().unwrap().phases[1];
-        evaluate.energy_joules = None;
-        evaluate.energy_joules_above_idle = None;
-        evaluate.refusal = Some("4 readings in 0.4 s, 100 needed".to_owned());
+        refuse_evaluation(measurement, Some("window_too_short"), "4 readings in 0.4 s, 100 needed");
     });
     let report = values(&run);
     let message = assert_warned(&report, &run, "too_short");
@@ -406,8 +446,7 @@ fn a_window_shorter_than_its_sensor_sees_is_told_once() {
     let mut run = study();
     let message = "the edges of the active window stand for 5.0 % of its energy (bound 1 %): make it longer";
     for attempt in run.attempts.iter_mut().filter(|attempt| attempt.treatment == "resnet8-torch-dynamic") {
-        let reason = InvalidReason { code: "window_too_short".to_owned(), message: message.to_owned() };
-        attempt.invalid_reasons = vec![reason];
+        attempt.invalid_reasons = vec![reason("window_too_short", message)];
     }
     let report = values(&run);
     assert!(assert_warned(&report, &run, "too_short").contains(message));
@@ -487,9 +526,8 @@ fn so_far(attempt_count: usize) -> RunReport {
     });
     let torch = attempts.iter().position(|attempt| attempt.treatment == "resnet8-torch").unwrap();
     attempts[torch].attempt = 2;
-    let reason = InvalidReason { code: "job".to_owned(), message: "it ended with code 1".to_owned() };
-    let failed =
-        TrialResult { attempt: 1, invalid_reasons: vec![reason], measurement: None, ..attempts[torch].clone() };
+    let invalid_reasons = vec![reason("job", "it ended with code 1")];
+    let failed = TrialResult { attempt: 1, invalid_reasons, measurement: None, ..attempts[torch].clone() };
     attempts.insert(torch, failed);
     attempts.truncate(attempt_count);
     RunReport { state: RunState::Running, ended_unix_ns: None, attempts, attempt_count_running: 1, ..study() }
