@@ -163,10 +163,12 @@ impl Step<'_> {
     async fn look_at_folder<C: Clock>(&self, clock: &C, tick: &mut tokio::time::Interval) -> Result<(), JobError> {
         let bytes_max = if self.output_bytes_max == 0 { OUTPUT_BYTES_MAX } else { self.output_bytes_max };
         let start = clock.now();
-        let path = self.folder.path().to_owned();
-        let looked = tokio::task::spawn_blocking(move || Usage::of(&path, FILE_COUNT_MAX)).await;
-        let Ok(Usage { bytes: found_bytes, file_count, free_bytes }) = looked else { return Ok(()) };
+        let looked = self.folder.usage(FILE_COUNT_MAX).await;
+        let Ok(Usage { bytes: found_bytes, file_count, free_bytes, is_replaced }) = looked else { return Ok(()) };
         let (kind, program) = (self.kind, || self.program().to_owned());
+        if is_replaced {
+            return Err(JobError::Replaced { step: kind, program: program(), output_dir: self.folder.output_dir() });
+        }
         let over = |limit| JobError::Output { step: kind, program: program(), found_bytes, file_count, limit };
         if found_bytes > bytes_max {
             return Err(over(Limit::Bytes(bytes_max)));
