@@ -445,7 +445,7 @@ def network_result(
         extra_keys: Keys of the configuration that nobody read; each becomes a note.
     """
     name, version = framework
-    unread = (f"the configuration's `{key}` is not known to the {name} trainer and changed nothing" for key in extra_keys)
+    unread = (f"the configuration's `{key}` is not known to this trainer and changed nothing" for key in extra_keys)
     return Result(
         framework_name=name,
         framework_version=version,
