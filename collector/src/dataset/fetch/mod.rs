@@ -6,7 +6,6 @@
 mod download;
 mod unpack;
 
-use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -204,12 +203,6 @@ pub struct Fetcher {
     datasets: PathBuf,
     mirror: Option<String>,
     patience: Patience,
-}
-
-/// The user's folder for caches, as the XDG base directory specification says (a relative path there is void).
-pub fn cache_home(xdg_cache_home: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
-    let absolute = |path: Option<OsString>| path.map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute(xdg_cache_home).or_else(|| absolute(home).map(|home| home.join(".cache")))
 }
 
 impl Fetcher {
