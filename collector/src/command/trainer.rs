@@ -71,11 +71,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Action::Install { name, python, anew } => {
             let trainer = find(&name)?;
             let wish = Wish { python: python.as_deref(), is_anew: anew };
-            let words = match trainers::install(&trainer, wish, &mut |line| eprintln!("{line}"))? {
-                Installed::Already => "is already there",
-                Installed::Now => "is installed",
-            };
-            eprintln!("trainer '{name}' {words}; `collector trainer install {name} --anew` makes it anew");
+            match trainers::install(&trainer, wish, &mut |line| eprintln!("{line}"))? {
+                Installed::Already => eprintln!("trainer '{name}' is already there; --anew makes it anew"),
+                Installed::Now => eprintln!("trainer '{name}' is installed"),
+            }
             output::print(&format!("{}\n", trainer.folder().display()))?;
         }
         Action::Run { name, job } => {
