@@ -104,10 +104,9 @@ fn a_student_is_measured_and_charged_with_its_teacher() -> Result<()> {
     let (teacher, student) = (joules("teacher: train")?, joules("student: train")?);
     let optimising = joules("student: optimise full-integer")?;
     ensure!(teacher > 0.0 && student > 0.0 && optimising > 0.0, "{teacher} J, {student} J, {optimising} J");
-    for (model, expected) in [
-        ("student/float32", teacher + student),
-        ("student/full-integer", teacher + student + optimising),
-    ] {
+    for (model, expected) in
+        [("student/float32", teacher + student), ("student/full-integer", teacher + student + optimising)]
+    {
         let relation = find(&report, "/study/relations", model)?;
         let charged = number(relation, "/jobs_joules")?;
         ensure!((charged / expected - 1.0).abs() < 1e-9, "{model}: {charged} J charged, {expected} J took: {relation}");

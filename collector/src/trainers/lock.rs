@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Between two looks at a lock that somebody holds.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
@@ -60,20 +60,21 @@ fn take(
     limit: Duration,
     wait: &mut dyn FnMut(),
 ) -> Result<(), LockError> {
-    let start = Instant::now();
-    let mut is_told = false;
+    let (mut left, mut is_told) = (limit, false);
     loop {
         match try_lock(file) {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(source)) => return Err(LockError::File { path: path.to_owned(), source }),
             Err(TryLockError::WouldBlock) => {}
         }
-        if start.elapsed() >= limit {
+        if left.is_zero() {
             return Err(LockError::Busy { path: path.to_owned(), waited: limit });
         }
         if !std::mem::replace(&mut is_told, true) {
             wait();
         }
-        sleep(LOOK_PERIOD.min(limit));
+        let pause = LOOK_PERIOD.min(left);
+        sleep(pause);
+        left -= pause;
     }
 }
