@@ -147,6 +147,7 @@ impl Step<'_> {
         // Working in its folder, whatever it leaves by accident is counted, and goes with it.
         command.current_dir(self.folder.path()).env(JOB_VARIABLE, self.folder.job_file()).stdin(Stdio::null());
         command.stdout(input.try_clone().map_err(not_started)?).stderr(input);
+        self.log.begin();
         let started = process::start(command, Grouping::Own, clock).await.map_err(not_started)?;
         Ok((started, tokio::spawn(keep(output, self.log.clone()))))
     }
