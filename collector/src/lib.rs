@@ -4,6 +4,7 @@
 
 pub mod artifacts;
 pub mod assess;
+pub mod cache;
 pub mod carbon;
 pub mod card;
 pub mod clock;

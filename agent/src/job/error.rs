@@ -91,6 +91,20 @@ pub enum JobError {
         /// The limit that was met.
         limit: Limit,
     },
+    /// It works where nobody counts.
+    #[error(
+        "{step} `{program}` was ended: {} is not the folder any more that the agent made, but a link or something else in \
+         its place; let it write into that folder, and if the disk is too small, put the agent's `state_dir` on another",
+        output_dir.display()
+    )]
+    Replaced {
+        /// Which command.
+        step: StepKind,
+        /// As the assignment names it.
+        program: String,
+        /// Where its output should be.
+        output_dir: PathBuf,
+    },
     /// The disk is full, whoever filled it.
     #[error(
         "{step} `{program}` was ended: only {free_bytes} bytes are free on the disk of {}, which the agent needs for its \

@@ -1,33 +1,63 @@
 //! The private folder of one attempt: what the job is given, what it leaves, and nothing once it is over.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::fs::CWD;
 use tinywatt_proto::v1;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
+use super::plain::{self, NotPlain};
 use super::{JobError, strays};
 
 /// Tries to remove a folder in which a process that was just killed may still have been writing.
 const REMOVE_COUNT_MAX: u32 = 5;
 const REMOVE_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a trial waits for a job's folder to be gone, so that no window holds work on the disk. Removing 200,000
+/// files takes seconds; a slow card goes on beside the next trial, and the next job waits as long again.
+const REMOVE_LIMIT: Duration = Duration::from_secs(60);
+
+/// The same for a job that is to end, whose log and outcome must still get away.
+const REMOVE_LIMIT_ENDING: Duration = Duration::from_secs(5);
+
 /// Folder of the inputs, inside an attempt's.
 const INPUTS: &str = "inputs";
+
+/// Folder of what the job makes, inside an attempt's.
+const OUTPUT: &str = "output";
+
+/// What the job leaves, inside an attempt's folder.
+pub(super) const RESULT: &str = "result.json";
 
 /// Where jobs work.
 #[derive(Debug, Clone)]
 pub struct Jobs {
     dir: PathBuf,
     agent: PathBuf,
+    /// One folder at a time, until it is gone: what is being removed is as bounded as what works.
+    places: Arc<Semaphore>,
 }
 
-/// One attempt's folder. Dropping it removes it.
+/// One attempt's folder. Dropping it removes it, which blocks.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
+    /// The folder itself, whatever stands under its name by now.
+    dir: File,
+    /// What of its content the agent has put there.
+    given_bytes: AtomicU64,
+    /// Dropped after it was removed.
+    _place: OwnedSemaphorePermit,
 }
 
 /// What a job has written.
@@ -37,6 +67,8 @@ pub(super) struct Usage {
     pub(super) file_count: u64,
     /// What ordinary users may still write on its disk.
     pub(super) free_bytes: Option<u64>,
+    /// Something else stands in place of the folder itself or its output: what the job writes is not counted.
+    pub(super) is_replaced: bool,
 }
 
 impl Jobs {
@@ -60,33 +92,30 @@ impl Jobs {
             let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(failed("empty"))?;
         }
-        Ok(Self { dir, agent: agent.to_owned() })
+        Ok(Self { dir, agent: agent.to_owned(), places: Arc::new(Semaphore::new(1)) })
     }
 
     pub(super) fn agent(&self) -> &Path {
         &self.agent
     }
 
-    /// Makes an attempt's folder.
-    pub(crate) fn folder(&self, trial: &v1::TrialKey) -> Result<Folder, JobError> {
+    /// Makes an attempt's folder, once that of the job before is gone.
+    pub(crate) async fn folder(&self, trial: &v1::TrialKey) -> Result<Folder, JobError> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
         let run: String =
             trial.run_id.chars().take(64).map(|letter| if is_plain(letter) { letter } else { '_' }).collect();
         let path = self.dir.join(format!("{run}-{}-{}", trial.trial, trial.attempt));
-        let failed = |action| {
+        let failed = |source| JobError::Folder { action: "make", path: path.clone(), source };
+        let place = timeout(REMOVE_LIMIT, Arc::clone(&self.places).acquire_owned()).await.map_err(|_| {
+            let problem = format!("an earlier job's is still being removed after {} s", REMOVE_LIMIT.as_secs());
+            failed(io::Error::new(io::ErrorKind::TimedOut, problem))
+        })?;
+        let place = place.map_err(|closed| failed(io::Error::other(closed)))?;
+        let making = {
             let path = path.clone();
-            move |source| JobError::Folder { action, path, source }
+            spawn_blocking(move || Folder::new(path, place))
         };
-        // Of the same attempt, whose folder could not be removed.
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed("empty")(source)),
-            _ => {}
-        }
-        let folder = Folder { path: path.clone() };
-        for part in [&folder.path, &folder.input_dir(), &folder.output_dir()] {
-            make(part).map_err(failed("make"))?;
-        }
-        Ok(folder)
+        making.await.map_err(io::Error::other).flatten().map_err(failed)
     }
 }
 
@@ -96,6 +125,47 @@ fn make(path: &Path) -> io::Result<()> {
 }
 
 impl Folder {
+    fn new(path: PathBuf, place: OwnedSemaphorePermit) -> io::Result<Self> {
+        // Of the same attempt, whose folder could not be removed.
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        make(&path)?;
+        let dir = File::from(plain::open_folder(CWD, &path).map_err(io::Error::other)?);
+        let folder = Self { path, dir, given_bytes: AtomicU64::new(0), _place: place };
+        make(&folder.path.join(INPUTS))?;
+        make(&folder.output_dir())?;
+        Ok(folder)
+    }
+
+    /// Removes it off the asynchronous threads. Waits for that, but not without end, and shortly once `ending` is
+    /// cancelled.
+    pub(crate) async fn remove(self, ending: &CancellationToken) {
+        let path = self.path.clone();
+        let hurried = async {
+            ending.cancelled().await;
+            sleep(REMOVE_LIMIT_ENDING).await;
+        };
+        tokio::select! {
+            biased;
+            _ = spawn_blocking(|| drop(self)) => return,
+            () = hurried => {}
+            () = sleep(REMOVE_LIMIT) => {}
+        }
+        tracing::warn!(folder = %path.display(), "a job's folder is still being removed, beside what follows");
+    }
+
+    /// The folder itself, for what is to be opened in it.
+    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// The folder of what the job made, unless something else stands there.
+    pub(super) fn output(&self) -> Result<OwnedFd, NotPlain> {
+        plain::open_folder(&self.dir, Path::new(OUTPUT))
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -105,66 +175,82 @@ impl Folder {
     }
 
     pub(super) fn output_dir(&self) -> PathBuf {
-        self.path.join("output")
+        self.path.join(OUTPUT)
     }
 
     pub(super) fn result(&self) -> PathBuf {
-        self.path.join("result.json")
+        self.path.join(RESULT)
     }
 
     pub(crate) fn progress(&self) -> PathBuf {
         self.path.join("progress.jsonl")
     }
 
-    fn input_dir(&self) -> PathBuf {
-        self.path.join(INPUTS)
-    }
-
     /// Gives the job a file of the artifact cache, to read. The content stays with the job even when the cache gives it
     /// up meanwhile, so the cache's limit may be smaller than a job's inputs.
     pub(crate) async fn take_in(&self, name: &str, source: PathBuf) -> Result<PathBuf, JobError> {
-        let path = self.input_dir().join(name);
+        let path = self.path.join(INPUTS).join(name);
         let failed = {
             let path = path.clone();
             |source| JobError::Folder { action: "make", path, source }
         };
-        let taking = tokio::task::spawn_blocking(move || {
+        let taking = spawn_blocking(move || {
             fs::set_permissions(&source, fs::Permissions::from_mode(0o444))?;
             // On another file system, or one without links, a copy does it.
             fs::hard_link(&source, &path).or_else(|_| fs::copy(&source, &path).map(drop))?;
-            Ok(path)
+            Ok((held_bytes(&fs::metadata(&path)?), path))
         });
-        taking.await.map_err(io::Error::other).flatten().map_err(failed)
+        let (bytes, path) = taking.await.map_err(io::Error::other).flatten().map_err(failed)?;
+        self.given_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(path)
+    }
+
+    /// Looks at what it holds beside its inputs, off the asynchronous threads. Ends the count beyond so many files.
+    pub(super) async fn usage(&self, file_count_max: u64) -> io::Result<Usage> {
+        let (path, dir, given_bytes) =
+            (self.path.clone(), self.dir.try_clone()?, self.given_bytes.load(Ordering::Relaxed));
+        spawn_blocking(move || Usage::of(&path, &dir, given_bytes, file_count_max)).await.map_err(io::Error::other)
     }
 }
 
 impl Usage {
-    /// Looks at an attempt's folder: everything but its inputs. Ends the count beyond so many files. Blocks.
-    pub(super) fn of(path: &Path, file_count_max: u64) -> Self {
-        let free_bytes = rustix::fs::statvfs(path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let mut usage = Self { free_bytes, ..Self::default() };
-        let (mut folders, inputs) = (vec![path.to_owned()], path.join(INPUTS));
+    fn of(path: &Path, dir: &File, given_bytes: u64, file_count_max: u64) -> Self {
+        let free_bytes = rustix::fs::fstatvfs(dir).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let mut usage = Self { free_bytes, is_replaced: is_replaced(path, dir), ..Self::default() };
+        let mut folders = vec![path.to_owned()];
         while let Some(folder) = folders.pop() {
             // What cannot be read now was removed meanwhile, or is hidden from the agent, which is the job's own user.
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                // Of a link itself, which is not followed.
                 let Ok(metadata) = entry.metadata() else { continue };
-                let path = entry.path();
-                if path == inputs {
-                    continue;
-                }
                 usage.file_count += 1;
-                // Sparse files count with their length: it is what an upload would take.
-                usage.bytes = usage.bytes.saturating_add(metadata.len().max(metadata.blocks().saturating_mul(512)));
+                usage.bytes = usage.bytes.saturating_add(held_bytes(&metadata));
                 if usage.file_count > file_count_max {
                     return usage;
                 }
                 if metadata.is_dir() {
-                    folders.push(path);
+                    folders.push(entry.path());
                 }
             }
         }
+        usage.bytes = usage.bytes.saturating_sub(given_bytes);
         usage
     }
+}
+
+/// Sparse files count with their length: it is what an upload would take.
+fn held_bytes(metadata: &fs::Metadata) -> u64 {
+    metadata.len().max(metadata.blocks().saturating_mul(512))
+}
+
+/// Whether what stands under the folder's name is another one, or its output is no folder. Output that is not there at
+/// all may be in the making.
+fn is_replaced(path: &Path, dir: &File) -> bool {
+    let is_same = match (fs::symlink_metadata(path), dir.metadata()) {
+        (Ok(found), Ok(made)) => (found.dev(), found.ino()) == (made.dev(), made.ino()),
+        _ => false,
+    };
+    !is_same || fs::symlink_metadata(path.join(OUTPUT)).is_ok_and(|output| !output.is_dir())
 }
 
 impl Drop for Folder {
@@ -191,8 +277,8 @@ mod tests {
         v1::TrialKey { run_id: run.to_owned(), trial: 3, attempt: 2 }
     }
 
-    #[test]
-    fn what_earlier_starts_left_is_removed_and_a_folder_goes_with_its_job() {
+    #[tokio::test]
+    async fn what_earlier_starts_left_is_removed_and_a_folder_goes_with_its_job() {
         let dir = tempfile::tempdir().expect("a folder");
         let left = dir.path().join("jobs/a-1-1/output");
         fs::create_dir_all(&left).expect("made");
@@ -200,7 +286,7 @@ mod tests {
         let jobs = Jobs::open(&dir.path().join("jobs"), Path::new("/usr/bin/agent")).expect("opens");
         assert_eq!(fs::read_dir(dir.path().join("jobs")).expect("there").count(), 0);
 
-        let folder = jobs.folder(&key("../run 1")).expect("made");
+        let folder = jobs.folder(&key("../run 1")).await.expect("made");
         let path = folder.path().to_owned();
         assert!(path.ends_with("jobs/___run_1-3-2"), "{}", path.display());
         assert!(folder.output_dir().is_dir() && !folder.result().exists());
@@ -212,7 +298,7 @@ mod tests {
     async fn an_input_stays_when_the_cache_gives_it_up_and_does_not_count_as_output() {
         let dir = tempfile::tempdir().expect("a folder");
         let jobs = Jobs::open(&dir.path().join("jobs"), Path::new("agent")).expect("opens");
-        let folder = jobs.folder(&key("a")).expect("made");
+        let folder = jobs.folder(&key("a")).await.expect("made");
         let cached = dir.path().join("cached");
         fs::write(&cached, vec![1; 100_000]).expect("written");
         let input = folder.take_in("train", cached.clone()).await.expect("linked");
@@ -220,15 +306,75 @@ mod tests {
         let metadata = fs::metadata(&input).expect("there");
         assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (100_000, 0o444));
 
-        let before = Usage::of(folder.path(), 10);
+        let before = folder.usage(10).await.expect("looked");
         fs::write(folder.output_dir().join("model"), vec![1; 10_000]).expect("written");
-        let after = Usage::of(folder.path(), 10);
+        let after = folder.usage(10).await.expect("looked");
         assert_eq!(after.file_count, before.file_count + 1);
         assert!((10_000..20_000).contains(&(after.bytes - before.bytes)), "{before:?} {after:?}");
         assert!(before.bytes < 50_000, "{before:?}");
+        // What a job puts beside its inputs is its own.
+        fs::write(folder.path().join(INPUTS).join("hidden"), vec![1; 10_000]).expect("written");
+        let hidden = folder.usage(10).await.expect("looked");
+        assert!((10_000..20_000).contains(&(hidden.bytes - after.bytes)), "{after:?} {hidden:?}");
         for index in 0..20 {
             fs::write(folder.output_dir().join(index.to_string()), "").expect("written");
         }
-        assert_eq!(Usage::of(folder.path(), 10).file_count, 11, "counted no further than needed");
+        assert_eq!(folder.usage(10).await.expect("looked").file_count, 11, "counted no further than needed");
+    }
+
+    #[tokio::test]
+    async fn a_link_in_place_of_a_folder_is_found_and_a_new_folder_is_none() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let jobs = Jobs::open(&dir.path().join("jobs"), Path::new("agent")).expect("opens");
+        let folder = jobs.folder(&key("a")).await.expect("made");
+        let is_replaced = async || folder.usage(10).await.expect("looked").is_replaced;
+        let output = folder.output_dir();
+        assert!(!is_replaced().await);
+        fs::remove_dir(&output).expect("empty");
+        assert!(!is_replaced().await, "it may be in the making");
+        fs::create_dir(&output).expect("made");
+        assert!(!is_replaced().await, "emptied in the way trainers do");
+        folder.output().expect("a folder");
+
+        fs::remove_dir(&output).expect("empty");
+        std::os::unix::fs::symlink(dir.path(), &output).expect("made");
+        assert!(is_replaced().await);
+        assert!(matches!(folder.output(), Err(NotPlain::Other("folder"))));
+        fs::remove_file(&output).expect("a link");
+        fs::create_dir(&output).expect("made");
+
+        fs::rename(folder.path(), dir.path().join("elsewhere")).expect("moved");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), folder.path()).expect("made");
+        assert!(is_replaced().await);
+        let (path, elsewhere) = (folder.path().to_owned(), dir.path().join("elsewhere"));
+        drop(folder);
+        assert!(path.symlink_metadata().is_err() && elsewhere.exists(), "the link goes, what it names stays");
+    }
+
+    /// The asynchronous thread of this test, its only one, has time for other things meanwhile.
+    #[tokio::test]
+    async fn a_large_folder_is_removed_beside_other_work_and_the_next_job_waits_for_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let jobs = Jobs::open(&dir.path().join("jobs"), Path::new("agent")).expect("opens");
+        let folder = jobs.folder(&key("a")).await.expect("made");
+        let path = folder.path().to_owned();
+        for index in 0..20_000 {
+            fs::write(folder.output_dir().join(index.to_string()), "").expect("written");
+        }
+        let mut turn_count = 0;
+        let ending = CancellationToken::new();
+        tokio::select! {
+            biased;
+            () = folder.remove(&ending) => {}
+            () = async { loop { turn_count += 1; tokio::task::yield_now().await; } } => {}
+        }
+        assert!(turn_count > 10, "{turn_count}");
+        assert!(!path.exists());
+
+        let first = jobs.folder(&key("a")).await.expect("made");
+        fs::write(first.result(), "{}").expect("written");
+        let again = key("a");
+        let (second, ()) = tokio::join!(jobs.folder(&again), first.remove(&ending));
+        assert!(!second.expect("made").result().exists());
     }
 }

@@ -22,12 +22,20 @@ struct Kept {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     left_out_bytes: u64,
+    /// Written by the command at hand, the others being what prepared it.
+    command_bytes: usize,
 }
 
 impl Log {
+    /// What follows is of another command.
+    pub(super) fn begin(&self) {
+        self.lock().command_bytes = 0;
+    }
+
     /// Appends.
     pub(crate) fn push(&self, bytes: &[u8]) {
         let mut kept = self.lock();
+        kept.command_bytes = kept.command_bytes.saturating_add(bytes.len());
         let (head, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES_MAX - kept.head.len()));
         kept.head.extend_from_slice(head);
         kept.tail.extend(rest);
@@ -47,14 +55,14 @@ impl Log {
         content
     }
 
-    /// The last lines, for a message. Empty when nothing was written.
+    /// The last lines of the last command, for a message. Empty when it wrote nothing.
     pub(crate) fn last_lines(&self) -> String {
         let text = self.end(LAST_BYTES_MAX);
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(LAST_LINE_COUNT)..].join("\n")
     }
 
-    /// The last line that says something, for a progress bar.
+    /// Its last line that says something, for a progress bar.
     pub(crate) fn last_line(&self) -> String {
         let text = self.end(LAST_BYTES_MAX);
         text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
@@ -63,6 +71,7 @@ impl Log {
     /// The end as text that no terminal takes for a command.
     fn end(&self, bytes_max: usize) -> String {
         let kept = self.lock();
+        let bytes_max = bytes_max.min(kept.command_bytes);
         let tail_bytes = kept.tail.len().min(bytes_max);
         let head_bytes = (bytes_max - tail_bytes).min(kept.head.len());
         let mut end = kept.head[kept.head.len() - head_bytes..].to_vec();
@@ -95,6 +104,19 @@ mod tests {
         log.push(b" and\n\nthree\n");
         assert_eq!(log.content(), b"one\ntwo and\n\nthree\n");
         assert_eq!((log.last_lines().as_str(), log.last_line().as_str()), ("one\ntwo and\nthree", "three"));
+    }
+
+    #[test]
+    fn what_prepared_a_command_does_not_speak_for_it() {
+        let log = Log::default();
+        log.begin();
+        log.push(b"installed\n");
+        assert_eq!(log.last_line(), "installed");
+        log.begin();
+        assert_eq!((log.last_lines(), log.last_line()), (String::new(), String::new()));
+        log.push(b"failed\n");
+        assert_eq!(log.last_lines(), "failed");
+        assert_eq!(log.content(), b"installed\nfailed\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod folder;
 mod log;
+mod plain;
 mod progress;
 mod result;
 mod step;

@@ -1,14 +1,15 @@
 //! What a job says of itself while it works: the lines that it appends to its progress file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
+use rustix::fs::CWD;
 use serde::Deserialize;
 use tinywatt_proto::v1;
 
 use super::log::printable;
+use super::plain;
 
 /// Longest line. One with all keys is 200 bytes.
 const LINE_BYTES_MAX: usize = 16 << 10;
@@ -65,10 +66,7 @@ impl Tail {
     /// Reads what has been appended.
     pub(crate) fn look(&mut self) {
         if self.file.is_none() {
-            // Not a link out of the folder, and not a pipe that would be waited on.
-            let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-            let opened = OpenOptions::new().read(true).custom_flags(flags).open(&self.path);
-            self.file = opened.ok().filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()));
+            self.file = plain::open_file(CWD, &self.path).ok();
         }
         // What cannot be read is no progress, and nothing else either.
         let _ = self.read();

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 
+use super::folder::RESULT;
+use super::plain::{self, NotPlain};
 use super::{Folder, JobError};
 use crate::link::artifacts::ARTIFACT_BYTES_MAX;
 
@@ -48,25 +50,32 @@ pub(crate) struct JobOutput {
 }
 
 /// An artifact that is there.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) role: String,
     /// Plain name.
     pub(crate) name: String,
-    pub(crate) path: PathBuf,
+    file: File,
+}
+
+impl Made {
+    /// A path of the very file that was checked, as long as this lives: its name may lead elsewhere by now.
+    pub(crate) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
 }
 
 impl JobOutput {
     /// Reads the result of a command that worked in `window`.
     pub(crate) fn read(folder: &Folder, window: Window) -> Result<Self, JobError> {
-        let json = read(&folder.result())?;
+        let json = read(folder)?;
         let value: Value = serde_json::from_str(&json)
             .map_err(|error| JobError::Result { problems: vec![format!("it is no JSON: {error}")] })?;
         let mut problems = Problems::default();
         let (mut artifacts, mut phases) = (Vec::new(), Vec::new());
         if let Value::Object(fields) = &value {
             check(&Fields::new("", fields), &mut problems);
-            artifacts = check_artifacts(fields, &folder.output_dir(), &mut problems);
+            artifacts = check_artifacts(fields, folder, &mut problems);
             phases = check_phases(fields, window, &mut problems);
         } else {
             problems.add("it is no JSON object");
@@ -76,24 +85,16 @@ impl JobOutput {
     }
 }
 
-fn read(path: &Path) -> Result<String, JobError> {
+fn read(folder: &Folder) -> Result<String, JobError> {
     let wrong = |problem: String| JobError::Result { problems: vec![problem] };
-    // Not a link out of the folder, and not a pipe that would be waited on.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match plain::open_file(folder.dir(), Path::new(RESULT)) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let is_part_left = path.with_extension("json.part").exists();
+        Err(NotPlain::Missing) => {
+            let is_part_left = folder.result().with_extension("json.part").exists();
             return Err(JobError::NoResult { is_part_left });
         }
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-            return Err(wrong("it is a symbolic link".to_owned()));
-        }
-        Err(error) => return Err(wrong(format!("it cannot be read: {error}"))),
+        Err(error) => return Err(wrong(format!("it {error}"))),
     };
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Err(wrong("it is no file".to_owned()));
-    }
     let mut bytes = Vec::new();
     let read = file.take(RESULT_BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|error| wrong(format!("it cannot be read: {error}")))?;
@@ -192,7 +193,7 @@ fn check_epochs(epochs: Option<&Value>, problems: &mut Problems) {
     }
 }
 
-fn check_artifacts(fields: &Map<String, Value>, output_dir: &Path, problems: &mut Problems) -> Vec<Made> {
+fn check_artifacts(fields: &Map<String, Value>, folder: &Folder, problems: &mut Problems) -> Vec<Made> {
     let artifacts = match fields.get("artifacts") {
         Some(Value::Array(artifacts)) => artifacts,
         other => {
@@ -204,6 +205,16 @@ fn check_artifacts(fields: &Map<String, Value>, output_dir: &Path, problems: &mu
         problems.add(format!("artifacts has {} entries, and may have {ARTIFACT_COUNT_MAX}", artifacts.len()));
         return Vec::new();
     }
+    if artifacts.is_empty() {
+        return Vec::new();
+    }
+    let output = match folder.output() {
+        Ok(output) => output,
+        Err(error) => {
+            problems.add(format!("artifacts are taken from output_dir alone, and that {error}"));
+            return Vec::new();
+        }
+    };
     let (mut all, mut roles) = (Vec::new(), BTreeSet::new());
     for (index, artifact) in artifacts.iter().enumerate() {
         let place = format!("artifacts[{index}]");
@@ -223,26 +234,32 @@ fn check_artifacts(fields: &Map<String, Value>, output_dir: &Path, problems: &mu
             problems.add(format!("{place}role: two artifacts have the role \"{role}\""));
         }
         let name = fields.get("file").and_then(Value::as_str).unwrap_or_default();
-        let path = output_dir.join(name);
-        match is_file_name(name).then(|| path.symlink_metadata()) {
-            None => problems.add(format!(
-                "{place}file must be the plain name of a file in output_dir, and is {}",
-                fields.get("file").map_or("missing".to_owned(), short)
-            )),
-            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-                problems.add(format!("{place}file: there is no '{name}' in output_dir"));
-            }
-            Some(Err(error)) => problems.add(format!("{place}file: '{name}' cannot be read: {error}")),
-            Some(Ok(metadata)) if metadata.is_symlink() => {
-                problems.add(format!("{place}file: '{name}' is a symbolic link, and must be the file itself"));
-            }
-            Some(Ok(metadata)) if !metadata.is_file() => problems.add(format!("{place}file: '{name}' is no file")),
-            Some(Ok(metadata)) if metadata.len() > ARTIFACT_BYTES_MAX => problems
-                .add(format!("{place}file: '{name}' has {} bytes, and may have {ARTIFACT_BYTES_MAX}", metadata.len())),
-            Some(Ok(_)) => all.push(Made { role, name: name.to_owned(), path }),
+        if !is_file_name(name) {
+            let found = fields.get("file").map_or("missing".to_owned(), short);
+            problems.add(format!("{place}file must be the plain name of a file in output_dir, and is {found}"));
+            continue;
+        }
+        match open_artifact(&output, name) {
+            Ok(file) => all.push(Made { role, name: name.to_owned(), file }),
+            Err(problem) => problems.add(format!("{place}file: {problem}")),
         }
     }
     all
+}
+
+fn open_artifact(output: &OwnedFd, name: &str) -> Result<File, String> {
+    let file = plain::open_file(output, Path::new(name)).map_err(|error| match error {
+        NotPlain::Missing => format!("there is no '{name}' in output_dir"),
+        NotPlain::Link => format!("'{name}' is a symbolic link, and must be the file itself"),
+        error => format!("'{name}' {error}"),
+    })?;
+    match file.metadata() {
+        Ok(metadata) if metadata.len() > ARTIFACT_BYTES_MAX => {
+            Err(format!("'{name}' has {} bytes, and may have {ARTIFACT_BYTES_MAX}", metadata.len()))
+        }
+        Ok(_) => Ok(file),
+        Err(error) => Err(format!("'{name}' cannot be read: {error}")),
+    }
 }
 
 fn check_phases(fields: &Map<String, Value>, window: Window, problems: &mut Problems) -> Vec<(v1::Phase, Window)> {
@@ -407,10 +424,10 @@ mod tests {
         _dir: tempfile::TempDir,
     }
 
-    fn scene() -> Scene {
+    async fn scene() -> Scene {
         let dir = tempfile::tempdir().expect("a folder");
         let jobs = Jobs::open(&dir.path().join("jobs"), Path::new("agent")).expect("opens");
-        let folder = jobs.folder(&v1::TrialKey::default()).expect("made");
+        let folder = jobs.folder(&v1::TrialKey::default()).await.expect("made");
         fs::write(folder.output_dir().join("model.tflite"), "model").expect("written");
         fs::write(folder.output_dir().join("checkpoint.keras"), "").expect("written");
         Scene { folder, _dir: dir }
@@ -439,9 +456,9 @@ mod tests {
         value.to_string()
     }
 
-    #[test]
-    fn a_whole_result_is_taken() {
-        let scene = scene();
+    #[tokio::test]
+    async fn a_whole_result_is_taken() {
+        let scene = scene().await;
         let json = r#"{
             "schema": "tinywatt.result.v1",
             "framework": {"name": "tensorflow", "version": "2.21.0"},
@@ -463,9 +480,9 @@ mod tests {
         read(&scene, &with("{}")).expect("what must be there is enough");
     }
 
-    #[test]
-    fn each_mistake_is_told_with_its_place() {
-        let scene = scene();
+    #[tokio::test]
+    async fn each_mistake_is_told_with_its_place() {
+        let scene = scene().await;
         std::os::unix::fs::symlink("model.tflite", scene.folder.output_dir().join("link")).expect("made");
         fs::create_dir(scene.folder.output_dir().join("folder")).expect("made");
         let model = r#"{"role":"model","file":"model.tflite"}"#;
@@ -515,9 +532,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn all_mistakes_are_told_at_once_but_not_without_end() {
-        let scene = scene();
+    #[tokio::test]
+    async fn all_mistakes_are_told_at_once_but_not_without_end() {
+        let scene = scene().await;
         let found = problems(&scene, "{}");
         assert_eq!(found.len(), 3, "schema, framework, artifacts: {found:?}");
         let many: Vec<String> = (0..100).map(|index| format!("\"x{index}\":1")).collect();
@@ -525,9 +542,9 @@ mod tests {
         assert_eq!((found.len(), found.last().map(String::as_str)), (21, Some("and 80 further problems")));
     }
 
-    #[test]
-    fn what_is_no_result_at_all_is_named() {
-        let scene = scene();
+    #[tokio::test]
+    async fn what_is_no_result_at_all_is_named() {
+        let scene = scene().await;
         let window = Window::new(MonoNs(1), MonoNs(2)).expect("a window");
         let nothing = JobOutput::read(&scene.folder, window).expect_err("not there");
         assert!(matches!(nothing, JobError::NoResult { is_part_left: false }), "{nothing}");
@@ -546,5 +563,35 @@ mod tests {
         std::os::unix::fs::symlink("/etc/hostname", scene.folder.result()).expect("made");
         let linked = JobOutput::read(&scene.folder, window).expect_err("a link");
         assert!(linked.to_string().contains("symbolic link"), "{linked}");
+    }
+
+    #[tokio::test]
+    async fn nothing_but_plain_files_of_the_folder_is_taken() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let (scene, elsewhere) = (scene().await, tempfile::tempdir().expect("a folder"));
+        let output = scene.folder.output_dir();
+        let pipe = |path: &Path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
+        let artifact = with(r#"{"artifacts":[{"role":"model","file":"model.tflite"}]}"#);
+        let taken = read(&scene, &artifact).expect("good");
+        let content = |output: &JobOutput| fs::read_to_string(output.artifacts[0].path()).expect("readable");
+        assert_eq!(content(&taken), "model");
+        // What stands under its name afterwards is not what was checked.
+        fs::remove_file(output.join("model.tflite")).expect("there");
+        pipe(&output.join("model.tflite"));
+        assert_eq!(content(&taken), "model");
+        assert_eq!(problems(&scene, &artifact), ["artifacts[0].file: 'model.tflite' is no file"]);
+
+        fs::write(elsewhere.path().join("model.tflite"), "secret").expect("written");
+        fs::remove_dir_all(&output).expect("there");
+        std::os::unix::fs::symlink(elsewhere.path(), &output).expect("made");
+        let replaced = ["artifacts are taken from output_dir alone, and that is no folder"];
+        assert_eq!(problems(&scene, &artifact), replaced);
+        read(&scene, &with("{}")).expect("nothing is taken from there");
+
+        fs::remove_file(scene.folder.result()).expect("there");
+        pipe(&scene.folder.result());
+        let window = Window::new(MonoNs(1), MonoNs(2)).expect("a window");
+        let waited = JobOutput::read(&scene.folder, window).expect_err("a pipe that nobody writes into");
+        assert!(waited.to_string().ends_with("it is no file"), "{waited}");
     }
 }

@@ -147,6 +147,7 @@ impl Step<'_> {
         // Working in its folder, whatever it leaves by accident is counted, and goes with it.
         command.current_dir(self.folder.path()).env(JOB_VARIABLE, self.folder.job_file()).stdin(Stdio::null());
         command.stdout(input.try_clone().map_err(not_started)?).stderr(input);
+        self.log.begin();
         let started = process::start(command, Grouping::Own, clock).await.map_err(not_started)?;
         Ok((started, tokio::spawn(keep(output, self.log.clone()))))
     }
@@ -163,10 +164,12 @@ impl Step<'_> {
     async fn look_at_folder<C: Clock>(&self, clock: &C, tick: &mut tokio::time::Interval) -> Result<(), JobError> {
         let bytes_max = if self.output_bytes_max == 0 { OUTPUT_BYTES_MAX } else { self.output_bytes_max };
         let start = clock.now();
-        let path = self.folder.path().to_owned();
-        let looked = tokio::task::spawn_blocking(move || Usage::of(&path, FILE_COUNT_MAX)).await;
-        let Ok(Usage { bytes: found_bytes, file_count, free_bytes }) = looked else { return Ok(()) };
+        let looked = self.folder.usage(FILE_COUNT_MAX).await;
+        let Ok(Usage { bytes: found_bytes, file_count, free_bytes, is_replaced }) = looked else { return Ok(()) };
         let (kind, program) = (self.kind, || self.program().to_owned());
+        if is_replaced {
+            return Err(JobError::Replaced { step: kind, program: program(), output_dir: self.folder.output_dir() });
+        }
         let over = |limit| JobError::Output { step: kind, program: program(), found_bytes, file_count, limit };
         if found_bytes > bytes_max {
             return Err(over(Limit::Bytes(bytes_max)));

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tinywatt_proto::ids::BootId;
+use tinywatt_proto::time::Window;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::assignment::Workload;
 use tinywatt_proto::v1::record::Fact;
@@ -208,14 +209,26 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         boot: BootId,
         trial: &v1::TrialKey,
         phase: v1::Phase,
-        window: tinywatt_proto::time::Window,
+        window: Window,
     ) -> Result<(), SpoolBroken> {
-        let marker = |edge: v1::Edge, mono_ns| {
+        self.mark_all(boot, trial, &[(phase, window)]).await
+    }
+
+    /// Appends the markers of phases that have ended, in one transaction.
+    pub(super) async fn mark_all(
+        &self,
+        boot: BootId,
+        trial: &v1::TrialKey,
+        phases: &[(v1::Phase, Window)],
+    ) -> Result<(), SpoolBroken> {
+        let marker = |phase: v1::Phase, edge: v1::Edge, mono_ns| {
             let trial = Some(trial.clone());
             Fact::Marker(v1::Marker { trial, mono_ns, phase: phase.into(), edge: edge.into() })
         };
-        let markers = vec![marker(v1::Edge::Start, window.start().0), marker(v1::Edge::End, window.end().0)];
-        append_all(&self.equipment.spool, boot, markers).await
+        let markers = phases.iter().flat_map(|(phase, window)| {
+            [marker(*phase, v1::Edge::Start, window.start().0), marker(*phase, v1::Edge::End, window.end().0)]
+        });
+        append_all(&self.equipment.spool, boot, markers.collect()).await
     }
 }
 

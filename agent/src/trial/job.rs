@@ -31,7 +31,7 @@ struct Job<'a> {
     workload: &'a v1::JobWorkload,
     meters: Meters<'a>,
     jobs: &'a Jobs,
-    folder: Folder,
+    folder: &'a Folder,
     log: &'a Log,
     ending: &'a CancellationToken,
 }
@@ -90,12 +90,22 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         let meters = Meters::find(&self.equipment.channels, assignment)?;
         let spec = JobSpec::of(workload)?;
         let throttled_before = throttling().await;
-        let folder = jobs.folder(trial)?;
-        let job = Job { trial, workload, meters, jobs, folder, log, ending };
+        let folder = unless(ending, async { Ok(jobs.folder(trial).await?) }).await?;
+        let job = Job { trial, workload, meters, jobs, folder: &folder, log, ending };
+        let executed = self.execute_job(&job, &spec, throttled_before).await;
+        folder.remove(ending).await;
+        executed
+    }
 
-        self.prepare_job(&job, &spec).await?;
-        let worked = self.work_metered(&job).await?;
-        let (artifacts, log) = unless(ending, self.hand_in(&job, &worked.output)).await?;
+    async fn execute_job(
+        &self,
+        job: &Job<'_>,
+        spec: &JobSpec,
+        throttled_before: Option<u32>,
+    ) -> Result<Executed, TrialError> {
+        self.prepare_job(job, spec).await?;
+        let worked = self.work_metered(job).await?;
+        let (artifacts, log) = unless(job.ending, self.hand_in(job, &worked.output)).await?;
 
         let meters = &job.meters;
         let idle = |window: Window| meters.window(Phase::Idle, window, 0);
@@ -104,7 +114,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         windows.extend(worked.output.phases.iter().map(|(phase, window)| meters.window(*phase, *window, 0)));
         windows.extend(worked.idle_after.map(idle));
         let summary = v1::JobSummary {
-            kind: workload.kind,
+            kind: job.workload.kind,
             result_json: worked.output.json,
             artifacts,
             log,
@@ -129,7 +139,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         let start = self.equipment.clock.now();
         unless(job.ending, async {
             let inputs = self.take_in(job).await?;
-            spec.write(&job.folder, &inputs)?;
+            spec.write(job.folder, &inputs)?;
             // A sensor that gives nothing fails the trial now, not after hours of training.
             self.wait_for_readings(&job.meters, start).await
         })
@@ -194,9 +204,9 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         let active = Window::new(start, end).expect("it ends later than it starts");
         self.mark(boot, trial, Phase::Active, active).await?;
         // A result that cannot be used fails the trial now, not after another idle window.
-        let output = JobOutput::read(&job.folder, active)?;
-        for (phase, window) in &output.phases {
-            self.mark(boot, trial, *phase, *window).await?;
+        let output = JobOutput::read(job.folder, active)?;
+        if !output.phases.is_empty() {
+            self.mark_all(boot, trial, &output.phases).await?;
         }
 
         let idle_after = unless(job.ending, self.idle(trial, &job.meters, idle_ns)).await?;
@@ -219,7 +229,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
             time_limit: Duration::from_nanos(job.workload.time_limit_ns),
             output_bytes_max: job.workload.output_bytes_max,
             jobs: job.jobs,
-            folder: &job.folder,
+            folder: job.folder,
             log: job.log,
         };
         step.run(&self.equipment.clock, job.ending, look).await?.ok_or(TrialError::Stopped)
@@ -239,7 +249,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         let mut artifacts = Vec::with_capacity(output.artifacts.len());
         for made in &output.artifacts {
             show(&made.name, 0.0);
-            let content = Content::File(made.path.clone());
+            let content = Content::File(made.path());
             let artifact = self.equipment.artifacts.put(&made.name, &content, |part| show(&made.name, part)).await?;
             artifacts.push(v1::JobArtifact { role: made.role.clone(), artifact: Some(artifact) });
         }

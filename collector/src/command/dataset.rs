@@ -1,6 +1,5 @@
 //! `collector dataset`: what data sets there are, getting them, and looking whether they are whole.
 
-use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +12,8 @@ use tinywatt_proto::ids::Sha256;
 use tinywatt_proto::inputs::InputSet;
 
 use super::{output, table};
-use crate::dataset::fetch::{Fetcher, Progress, cache_home};
+use crate::cache::CacheArguments;
+use crate::dataset::fetch::{Fetcher, Progress};
 use crate::dataset::{self, DatasetError, Kind, Request, SplitRequest};
 
 /// Arguments of `collector dataset`.
@@ -22,12 +22,8 @@ pub struct Arguments {
     #[command(subcommand)]
     command: Command,
 
-    // Read here, because only the parsing of arguments looks at the environment.
-    #[arg(long, env = "XDG_CACHE_HOME", hide = true, global = true)]
-    xdg_cache_home: Option<OsString>,
-
-    #[arg(long, env = "HOME", hide = true, global = true)]
-    home: Option<OsString>,
+    #[command(flatten)]
+    cache: CacheArguments,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -64,8 +60,8 @@ fn name_parser() -> impl TypedValueParser<Value = Kind> {
 /// # Errors
 /// When a data set cannot be fetched or read; each error says what to do.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { command, xdg_cache_home, home } = arguments;
-    let fetcher = cache_home(xdg_cache_home, home).map(|cache| Fetcher::new(&cache));
+    let Arguments { command, cache } = arguments;
+    let fetcher = cache.folder().map(|cache| Fetcher::new(&cache));
     let fetcher = move || fetcher.context("there is no home folder for the cache: set XDG_CACHE_HOME or give a path");
     // Files and sockets are read in the calling thread's way; the runtime's threads are for others.
     let work = tokio::task::spawn_blocking(move || match command {

@@ -1,7 +1,6 @@
 //! `collector schedule`: checks an experiment whole, hands it over, and follows it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,8 +12,9 @@ use tonic::Code;
 
 use super::client::Client;
 use super::{dataset, output, table, upload, watch};
+use crate::cache::CacheArguments;
 use crate::dataset::Kind;
-use crate::dataset::fetch::{Fetcher, cache_home};
+use crate::dataset::fetch::Fetcher;
 use crate::experiment::{Experiment, Prepared, Problems};
 
 /// Arguments of `collector schedule`.
@@ -29,18 +29,14 @@ pub struct Arguments {
     #[arg(long)]
     detach: bool,
 
-    // Read here, because only the parsing of arguments looks at the environment.
-    #[arg(long, env = "XDG_CACHE_HOME", hide = true)]
-    xdg_cache_home: Option<OsString>,
-
-    #[arg(long, env = "HOME", hide = true)]
-    home: Option<OsString>,
+    #[command(flatten)]
+    cache: CacheArguments,
 }
 
 impl Arguments {
     /// Starts the experiment and follows it to its end.
     pub fn follow(experiment: PathBuf) -> Self {
-        Self { experiment, dry_run: false, detach: false, xdg_cache_home: None, home: None }
+        Self { experiment, dry_run: false, detach: false, cache: CacheArguments::default() }
     }
 }
 
@@ -52,7 +48,7 @@ const USAGE: u8 = 2;
 /// # Errors
 /// When the collector does not answer or refuses. A wrong experiment is no error but exit status 2, its problems told.
 pub async fn run(arguments: Arguments, address: &str) -> anyhow::Result<ExitCode> {
-    let cache = cache_home(arguments.xdg_cache_home, arguments.home);
+    let cache = arguments.cache.folder();
     let path = arguments.experiment.clone();
     // Data sets are read, and perhaps fetched, in a thread that may wait.
     let reading = move || Experiment::read_fetching(&path, &mut |kind| fetch(kind, cache.as_deref()));

@@ -1,14 +1,14 @@
 //! `collector trainer`: the Python trainers that the program carries.
 
-use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::{output, table};
-use crate::trainers::{self, Installed, PACKAGE, Trainer};
+use crate::cache::CacheArguments;
+use crate::trainers::{self, Installed, PACKAGE, Trainer, Wish};
 
 /// Arguments of `collector trainer`.
 #[derive(Debug, clap::Args)]
@@ -16,12 +16,8 @@ pub struct Arguments {
     #[command(subcommand)]
     action: Action,
 
-    // Read here, because only the parsing of arguments looks at the environment.
-    #[arg(long, env = "XDG_CACHE_HOME", hide = true)]
-    xdg_cache_home: Option<OsString>,
-
-    #[arg(long, env = "HOME", hide = true)]
-    home: Option<OsString>,
+    #[command(flatten)]
+    cache: CacheArguments,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -39,6 +35,9 @@ enum Action {
         /// Use this interpreter and what is installed for it, such as /opt/venv/bin/python
         #[arg(long, value_name = "PATH")]
         python: Option<PathBuf>,
+        /// Make the environment anew, once no job runs from it
+        #[arg(long)]
+        anew: bool,
     },
     /// Execute a job, as agents do
     Run {
@@ -59,27 +58,27 @@ fn known() -> clap::builder::PossibleValuesParser {
 /// # Errors
 /// When a trainer cannot be installed or started; the message tells the way out. `run` ends as the trainer ends.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let root = trainers::folder(arguments.xdg_cache_home, arguments.home);
-    let root = root.context("no place for the trainers: set HOME, or XDG_CACHE_HOME to a folder's full path")?;
+    let cache = arguments.cache.folder();
+    let root = cache
+        .map(|cache| trainers::folder(&cache))
+        .context("no place for the trainers: set HOME, or XDG_CACHE_HOME to a folder's full path")?;
     let find = |name: &str| Trainer::find(PACKAGE, name, &root);
     match arguments.action {
         Action::List => {
             let trainers: Vec<Trainer> = PACKAGE.trainers().map(find).collect::<Result<_, _>>()?;
             output::print(&rows(&trainers))?;
         }
-        Action::Install { name, python } => {
+        Action::Install { name, python, anew } => {
             let trainer = find(&name)?;
-            let words = match trainers::install(&trainer, python.as_deref(), &mut |line| eprintln!("{line}"))? {
-                Installed::Already => "is already there",
-                Installed::Now => "is installed",
-            };
-            eprintln!("trainer '{name}' {words}; remove {} to have it made anew", trainer.folder().display());
+            let wish = Wish { python: python.as_deref(), is_anew: anew };
+            match trainers::install(&trainer, wish, &mut |line| eprintln!("{line}"))? {
+                Installed::Already => eprintln!("trainer '{name}' is already there; --anew makes it anew"),
+                Installed::Now => eprintln!("trainer '{name}' is installed"),
+            }
             output::print(&format!("{}\n", trainer.folder().display()))?;
         }
         Action::Run { name, job } => {
-            let Some(mut command) = find(&name)?.command(&job) else {
-                bail!("trainer '{name}' is not installed here; `collector trainer install {name}` does it");
-            };
+            let mut command = find(&name)?.command(&job)?;
             // Comes back only when it fails: from here on signals and exit status are the trainer's.
             let error = command.exec();
             return Err(error).with_context(|| format!("failed to start {}", command.get_program().display()));

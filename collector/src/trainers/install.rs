@@ -4,16 +4,30 @@
 //! `complete` stands in it; one that was interrupted is removed and made again, mostly from pip's cache.
 
 use std::collections::VecDeque;
-use std::fs::{self, TryLockError};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use super::python::{self, Python, PythonError};
-use super::{COMPLETE, Complete, Trainer};
+use super::{COMPLETE, Complete, LockError, Trainer, lock};
 
 /// Lines of a failed pip that are shown: its last words tell the reason, with a few around them.
 const LAST_LINE_COUNT: usize = 12;
+
+/// How long to wait for the jobs that run from an environment, or for who else installs it: as long as a job may take
+/// that states no more, or gigabytes on a slow line.
+const WAIT_LIMIT: Duration = Duration::from_hours(1);
+
+/// How an environment is to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish<'a> {
+    /// An environment of the user's that has what the trainer needs, instead of one of our own.
+    pub python: Option<&'a Path>,
+    /// Anew, even when there is one.
+    pub is_anew: bool,
+}
 
 /// What came of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +53,9 @@ pub enum InstallError {
     /// No Python.
     #[error(transparent)]
     Python(#[from] PythonError),
+    /// A job or another installation is at it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A folder or file cannot be written.
     #[error("failed to write {}: is it writable, and has the disk room?", path.display())]
     Write {
@@ -71,59 +88,64 @@ pub enum InstallError {
     },
 }
 
-/// Installs a trainer, or finds it installed. `python`: an environment of the user's that has what the trainer needs,
-/// instead of one of our own. `tell` gets a line for everything that happens.
+/// Installs a trainer, or finds it installed. `tell` gets a line for everything that happens.
 ///
-/// Two installations of one trainer wait for each other, also those of other processes.
+/// Two installations of one trainer wait for each other, also those of other processes. One that changes an environment
+/// waits until no job runs from it.
 ///
 /// # Errors
 /// Any [`InstallError`]; the next call goes on.
-pub fn install(
+pub fn install(trainer: &Trainer, wish: Wish<'_>, tell: &mut dyn FnMut(&str)) -> Result<Installed, InstallError> {
+    install_within(trainer, wish, WAIT_LIMIT, tell)
+}
+
+pub(super) fn install_within(
     trainer: &Trainer,
-    python: Option<&Path>,
+    wish: Wish<'_>,
+    limit: Duration,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Installed, InstallError> {
     fs::create_dir_all(&trainer.root).map_err(write(&trainer.root))?;
-    let lock = lock(trainer, tell)?;
-    let unpacked = unpack(trainer)?;
-    if let Some(path) = python {
-        let python = python::named(path)?;
-        if python.path.starts_with(trainer.folder()) {
-            return Err(InstallError::Own { python: python.path });
+    let unpacked = unpack(trainer, limit)?;
+    let is_kept = wish.python.is_none() && !wish.is_anew;
+    let path = trainer.lock_path();
+    let mut wait = || {
+        let limit_s = limit.as_secs();
+        tell(&format!("'{}' is in use by a job or an installation; waiting for it, at most {limit_s} s", trainer.name));
+    };
+    // Before a lock of our own: a job that runs from the environment keeps nobody from finding it.
+    if is_kept && path.exists() {
+        let _held = lock::shared(&path, limit, &mut wait)?;
+        if trainer.python().is_some() {
+            return Ok(unpacked);
         }
-        make_new(&trainer.folder())?;
-        complete(trainer, python)?;
-        return Ok(Installed::Now);
     }
-    if trainer.python().is_some() {
+    let lock = lock::alone(&path, limit, &mut wait)?;
+    // Another program may have made it meanwhile.
+    if is_kept && trainer.python().is_some() {
         return Ok(unpacked);
     }
-    make_environment(trainer, &lock, tell)?;
+    let Some(path) = wish.python else {
+        make_environment(trainer, &lock, tell)?;
+        return Ok(Installed::Now);
+    };
+    let python = python::named(path)?;
+    if python.path.starts_with(trainer.folder()) {
+        return Err(InstallError::Own { python: python.path });
+    }
+    make_new(&trainer.folder())?;
+    complete(trainer, python)?;
     Ok(Installed::Now)
 }
 
-fn lock(trainer: &Trainer, tell: &mut dyn FnMut(&str)) -> Result<fs::File, InstallError> {
-    let path = trainer.folder().with_added_extension("lock");
-    let failed = write(&path);
-    let file = fs::File::create(&path).map_err(&failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            tell(&format!("'{}' is being installed by another process; waiting for it", trainer.name));
-            file.lock().map_err(&failed)?;
-        }
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-    }
-    Ok(file)
-}
-
-fn unpack(trainer: &Trainer) -> Result<Installed, InstallError> {
+fn unpack(trainer: &Trainer, limit: Duration) -> Result<Installed, InstallError> {
     let target = trainer.sources_folder();
+    // Another trainer's installation unpacks the same.
+    let _lock = lock::alone(&target.with_added_extension("lock"), limit, &mut || ())?;
     if target.is_dir() {
         return Ok(Installed::Already);
     }
-    // Of this process alone: another trainer's installation may unpack the same.
-    let scratch = target.with_added_extension(format!("part-{}", std::process::id()));
+    let scratch = target.with_added_extension("part");
     make_new(&scratch)?;
     for file in trainer.package.sources() {
         let path = scratch.join(file.path);
@@ -131,10 +153,7 @@ fn unpack(trainer: &Trainer) -> Result<Installed, InstallError> {
         fs::create_dir_all(folder).map_err(write(folder))?;
         write_whole(&path, file.content)?;
     }
-    match fs::rename(&scratch, &target) {
-        Err(_) if target.is_dir() => fs::remove_dir_all(&scratch).map_err(write(&scratch))?,
-        renamed => renamed.map_err(write(&target))?,
-    }
+    fs::rename(&scratch, &target).map_err(write(&target))?;
     Ok(Installed::Now)
 }
 

@@ -5,26 +5,28 @@
 //! requirements fetches nothing). What stands there can be removed at any time and is made again.
 
 mod install;
+mod lock;
 mod package;
 mod python;
 
-use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-pub use install::{InstallError, Installed, install};
+pub use install::{InstallError, Installed, Wish, install};
+pub use lock::LockError;
 pub use package::{File, PACKAGE, Package};
 pub use python::PythonError;
 use serde::{Deserialize, Serialize};
 
-/// Where trainers stand, given the environment's `XDG_CACHE_HOME` and `HOME`; `None` without a home folder.
-///
-/// A relative folder counts as none, as the XDG base directory specification says.
-pub fn folder(xdg_cache_home: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
-    let absolute = |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = absolute(xdg_cache_home).or_else(|| Some(absolute(home)?.join(".cache")))?;
-    Some(cache.join("tinywatt/trainers"))
+/// Where trainers stand in the user's folder for caches.
+pub fn folder(cache: &Path) -> PathBuf {
+    cache.join("tinywatt/trainers")
 }
+
+/// How long a job waits for an installation that has its environment. Not longer: the wait is measured as the job's work.
+const RUN_LIMIT: Duration = Duration::from_secs(5);
 
 /// One trainer of a package, and where it is or will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,20 @@ struct Complete {
 pub struct UnknownTrainer {
     name: String,
     known: String,
+}
+
+/// A job cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The trainer is not installed.
+    #[error("trainer '{name}' is not installed here; `collector trainer install {name}` does it")]
+    NotInstalled {
+        /// The trainer.
+        name: String,
+    },
+    /// An installation changes it.
+    #[error(transparent)]
+    Lock(LockError),
 }
 
 impl Trainer {
@@ -86,15 +102,27 @@ impl Trainer {
         complete.python.exists().then_some(complete.python)
     }
 
-    /// What executes a job; `None` when the trainer is not installed.
-    pub fn command(&self, job: &Path) -> Option<Command> {
+    /// What executes a job. The environment stays as it is until the command has ended, or is dropped unstarted.
+    ///
+    /// # Errors
+    /// Any [`StartError`].
+    pub fn command(&self, job: &Path) -> Result<Command, StartError> {
+        let not_installed = || StartError::NotInstalled { name: self.name.clone() };
+        let lock = lock::shared(&self.lock_path(), RUN_LIMIT, &mut || ()).map_err(|error| match error {
+            LockError::File { source, .. } if source.kind() == io::ErrorKind::NotFound => not_installed(),
+            error => StartError::Lock(error),
+        })?;
         let sources = self.sources_folder();
-        let mut command = Command::new(self.python().filter(|_| sources.is_dir())?);
-        command.args(["-m", "tinywatt_trainers", &self.name]).arg(job);
+        let mut command = Command::new(self.python().filter(|_| sources.is_dir()).ok_or_else(not_installed)?);
+        command.args(["-m", "tinywatt_trainers", &self.name]).arg(job).stdin(Stdio::from(lock));
         // Only what was installed: neither the user's own packages nor a folder named in their environment.
         command.env("PYTHONPATH", sources.join("src")).env("PYTHONNOUSERSITE", "1").env("PYTHONUNBUFFERED", "1");
         command.env_remove("PYTHONHOME");
-        Some(command)
+        Ok(command)
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.folder().with_added_extension("lock")
     }
 
     fn sources_folder(&self) -> PathBuf {

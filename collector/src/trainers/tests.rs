@@ -8,7 +8,9 @@ use tempfile::TempDir;
 
 use super::*;
 
-const MAIN: &[u8] = b"import json, sys\n\
+/// Works as long as the file stands that is named like its job with ".hold".
+const MAIN: &[u8] = b"import json, pathlib, sys, time\n\
+    while pathlib.Path(sys.argv[2] + '.hold').exists(): time.sleep(0.01)\n\
     print(json.dumps([sys.argv[1:], 'site' if sys.flags.no_user_site == 0 else 'alone']))\n\
     sys.exit(3)\n";
 
@@ -31,16 +33,15 @@ fn trainer(name: &str, root: &Path) -> Trainer {
 
 fn installed(trainer: &Trainer) -> (Result<Installed, InstallError>, Vec<String>) {
     let mut told = Vec::new();
-    let result = install(trainer, None, &mut |line| told.push(line.to_owned()));
+    let result = install(trainer, Wish::default(), &mut |line| told.push(line.to_owned()));
     (result, told)
 }
 
-#[test]
-fn the_cache_is_where_the_xdg_rules_say() {
-    let folder = |xdg: Option<&str>, home: Option<&str>| folder(xdg.map(OsString::from), home.map(OsString::from));
-    assert_eq!(folder(Some("/c"), Some("/h")), Some("/c/tinywatt/trainers".into()));
-    assert_eq!(folder(Some("relative"), Some("/h")), Some("/h/.cache/tinywatt/trainers".into()));
-    assert_eq!(folder(None, None), None);
+/// Installed with the machine's own Python, which takes no time.
+fn soon_installed(root: &Path) -> Trainer {
+    let (small, python) = (trainer("small", root), python::find().expect("a Python"));
+    install(&small, Wish { python: Some(&python.path), is_anew: false }, &mut |_| ()).expect("nothing to make");
+    small
 }
 
 #[test]
@@ -53,7 +54,8 @@ fn an_unknown_trainer_is_refused_with_those_that_are_known() {
 fn a_trainer_is_installed_once_and_runs() {
     let root = TempDir::new().expect("temporary folder");
     let small = trainer("small", root.path());
-    assert!(small.command(Path::new("/job.json")).is_none(), "not installed yet");
+    let early = small.command(Path::new("/job.json")).expect_err("not installed yet").to_string();
+    assert_eq!(early, "trainer 'small' is not installed here; `collector trainer install small` does it");
     let (result, told) = installed(&small);
     assert_eq!(result.expect("nothing to fetch"), Installed::Now);
     assert!(told[0].starts_with("making an environment for 'small' with Python 3."), "{told:?}");
@@ -66,7 +68,7 @@ fn a_trainer_is_installed_once_and_runs() {
     // What an interrupt leaves is no trainer, and is made again.
     fs::remove_file(small.folder().join(COMPLETE)).expect("it was complete");
     fs::write(small.folder().join("environment/half"), "").expect("writable");
-    assert!(small.command(Path::new("/job.json")).is_none());
+    assert!(matches!(small.command(Path::new("/job.json")), Err(StartError::NotInstalled { .. })));
     assert_eq!(installed(&small).0.expect("made again"), Installed::Now);
     assert!(!small.folder().join("environment/half").exists());
 
@@ -84,7 +86,7 @@ fn two_installations_at_once_are_one() {
         let install = || {
             let say = say.clone();
             let mut tell = move |line: &str| say.send(line.to_owned()).expect("listened to");
-            install(&trainer("small", root.path()), None, &mut tell).expect("nothing to fetch")
+            install(&trainer("small", root.path()), Wish::default(), &mut tell).expect("nothing to fetch")
         };
         let threads = [scope.spawn(install), scope.spawn(install)];
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
@@ -94,6 +96,49 @@ fn two_installations_at_once_are_one() {
     assert_eq!(made, 1);
     assert!(results.contains(&Installed::Already) && results.contains(&Installed::Now), "{results:?}");
     assert!(small.python().is_some());
+}
+
+#[test]
+fn an_environment_is_not_changed_under_a_job_that_runs_from_it() {
+    let root = TempDir::new().expect("temporary folder");
+    let (small, job) = (soon_installed(root.path()), root.path().join("job.json"));
+    let (hold, marker) = (root.path().join("job.json.hold"), small.folder().join("first"));
+    fs::write(&hold, "").expect("writable");
+    fs::write(&marker, "").expect("writable");
+    // The lock is the job's: what started it may be gone.
+    let mut command = small.command(&job).expect("installed");
+    let mut running = command.stdout(Stdio::null()).spawn().expect("it starts");
+    drop(command);
+
+    let mut told = Vec::new();
+    let anew = Wish { python: None, is_anew: true };
+    let mut try_for = |limit| install::install_within(&small, anew, limit, &mut |line| told.push(line.to_owned()));
+    let error = try_for(Duration::from_millis(200)).expect_err("in use");
+    assert!(matches!(error, InstallError::Lock(LockError::Busy { .. })), "{error:?}");
+    assert!(error.to_string().contains("a job runs from the trainer"), "{error}");
+    assert!(marker.exists() && running.try_wait().expect("a child").is_none(), "nothing was touched");
+    let (result, said) = installed(&small);
+    assert_eq!((result.expect("there"), said), (Installed::Already, vec![]), "who changes nothing does not wait");
+    small.command(&job).expect("a second job runs beside the first");
+
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| try_for(Duration::from_secs(60)));
+        fs::remove_file(&hold).expect("there");
+        assert_eq!(running.wait().expect("it ends").code(), Some(3));
+        assert_eq!(waiting.join().expect("no panic").expect("made anew"), Installed::Now);
+    });
+    assert!(!marker.exists());
+    assert_eq!(told[0], "'small' is in use by a job or an installation; waiting for it, at most 0 s");
+}
+
+/// A job would be measured while it waits: it fails instead, and is repeated.
+#[test]
+fn a_job_does_not_wait_long_for_an_installation() {
+    let root = TempDir::new().expect("temporary folder");
+    let small = soon_installed(root.path());
+    let _installing = lock::alone(&small.lock_path(), Duration::ZERO, &mut || ()).expect("free");
+    let error = small.command(Path::new("/job.json")).expect_err("held").to_string();
+    assert!(error.contains(".lock was held for 5 s"), "{error}");
 }
 
 #[test]
@@ -117,11 +162,12 @@ fn an_environment_of_the_users_is_taken_as_it_is() {
     let script = format!("#!/bin/sh\necho 3.12.1\necho {}\n", own.display());
     fs::write(&own, script).expect("writable");
     fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).expect("permitted");
-    install(&small, Some(&own), &mut |_| ()).expect("it answers as a Python does");
+    install(&small, Wish { python: Some(&own), is_anew: false }, &mut |_| ()).expect("it answers as a Python does");
     assert_eq!(small.python(), Some(own.clone()));
     assert_eq!(installed(&small).0.expect("there"), Installed::Already);
     fs::write(&own, "#!/bin/sh\necho 3.9.1\necho /usr/bin/python3.9\n").expect("writable");
-    let text = install(&small, Some(&own), &mut |_| ()).expect_err("too old").to_string();
+    let text =
+        install(&small, Wish { python: Some(&own), is_anew: false }, &mut |_| ()).expect_err("too old").to_string();
     assert!(text.contains("Python 3.11 to 3.13 is needed") && text.contains("own-python 3.9.1"), "{text}");
 }
 

@@ -325,9 +325,7 @@ def test_a_student_learns_from_a_teacher(run_job: RunJob, parent: Done) -> None:
 
 def test_keys_that_change_nothing_are_noted(run_job: RunJob) -> None:
     done = run_job("keras", "train", {**TRAIN_CONFIG, "epochs": 1, "momentum": 0.5})
-    assert done.result["notes"] == [
-        "the configuration's `momentum` is not known to the Keras trainer and changed nothing"
-    ]
+    assert done.result["notes"] == ["the configuration's `momentum` is not known to this trainer and changed nothing"]
 
 
 def test_what_cannot_be_done_is_refused_and_leaves_no_result(

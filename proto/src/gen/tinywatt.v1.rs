@@ -137,10 +137,10 @@ pub struct CounterScale {
     #[prost(uint64, tag = "3")]
     pub update_period_ns: u64,
 }
-/// A library that runs models.
+/// What the node can execute, and with which library.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Runtime {
-    /// "litert", "torchscript", "replay"; "job" when the node executes jobs.
+    /// "litert", "torchscript", "executorch" run models; "replay" plays recordings, and "job" executes jobs.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// Version the library reports.
@@ -671,7 +671,7 @@ pub struct ArtifactRef {
 /// Evaluate, cool down, idle window, warm-up, active window, idle window.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InferenceWorkload {
-    /// Runtime that executes the model: "litert".
+    /// Runtime that executes the model, by its name among the node's: "litert", "torchscript" or "executorch".
     #[prost(string, tag = "1")]
     pub runtime: ::prost::alloc::string::String,
     /// In a submission absent when `model_from` is there; an assignment always has it.

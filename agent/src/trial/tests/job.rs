@@ -325,6 +325,65 @@ async fn one_that_fills_the_disk_is_ended() {
 }
 
 #[tokio::test]
+async fn one_that_works_elsewhere_is_ended() {
+    let mut scene = Scene::start().await;
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let script = format!("rmdir $out; ln -s {} $out; exec sleep 600", elsewhere.path().display());
+    let failure = scene.failure(0, &script).await;
+    let parts = ["was ended: ", "/output is not the folder any more that the agent made", "`state_dir` on another"];
+    assert!(parts.iter().all(|part| failure.message.contains(part)), "{}", failure.message);
+    scene.bench.end().await;
+}
+
+#[tokio::test]
+async fn a_result_that_is_a_pipe_fails_the_job_and_not_the_agent() {
+    let mut scene = Scene::start().await;
+    let failure = scene.failure(0, "mkfifo $dir/progress.jsonl; mkfifo $dir/result.json").await;
+    assert!(failure.message.contains("result.json cannot be used: it is no file"), "{}", failure.message);
+    let records = scene.run(1, &format!("finish '{NOTHING_MADE}'")).await;
+    assert!(completed(&records, 1).job.is_some(), "the node goes on");
+    scene.bench.end().await;
+}
+
+/// Two markers for each of a thousand phases, in one transaction: no delivery id between them is ever the last one.
+#[tokio::test]
+async fn the_markers_of_many_phases_are_one_commit() {
+    let mut scene = Scene::start().await;
+    let mut last = scene.bench.spool.last_delivery_id();
+    let watching = tokio::spawn(async move {
+        let mut seen = std::collections::BTreeSet::new();
+        while last.changed().await.is_ok() {
+            seen.insert(*last.borrow_and_update());
+        }
+        seen
+    });
+    let script = r#"exec python3 - "$1" <<'END'
+import json, sys, time
+job = json.load(open(sys.argv[1]))
+start = time.monotonic_ns()
+at = [start + index * 1000 for index in range(1001)]
+phases = [dict(phase="train", start_mono_ns=a, end_mono_ns=b) for a, b in zip(at, at[1:])]
+time.sleep(0.01)
+result = dict(schema="tinywatt.result.v1", framework=dict(name="sh", version="1"), artifacts=[], phases=phases)
+json.dump(result, open(job["result"], "w"))
+END
+"#;
+    let records = scene.run(0, script).await;
+    assert_eq!(completed(&records, 0).windows.iter().filter(|window| window.phase() == Phase::Train).count(), 1000);
+    let of_phases = records
+        .iter()
+        .filter(|record| matches!(&record.fact, Some(Fact::Marker(marker)) if marker.phase() == Phase::Train));
+    let ids: Vec<u64> = of_phases.map(|record| record.delivery_id).collect();
+    assert_eq!(ids.len(), 2000);
+    scene.bench.end().await;
+    let seen = watching.await.expect("it ends with the spool");
+    let (first, last) = (ids[0], ids[1999]);
+    assert_eq!(last - first, 1999, "nothing between them");
+    assert!(seen.contains(&last) || seen.iter().any(|id| *id > last), "{seen:?}");
+    assert_eq!(seen.range(first..last).collect::<Vec<_>>(), Vec::<&u64>::new());
+}
+
+#[tokio::test]
 async fn of_a_flood_of_words_the_ends_are_kept() {
     let mut scene = Scene::start().await;
     let script =

@@ -6,7 +6,6 @@
 mod download;
 mod unpack;
 
-use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,9 +15,10 @@ use super::{Kind, cifar10, svhn};
 use download::Source;
 
 /// SHA-256 and sizes of all three files are those that TensorFlow Datasets pins
-/// (`tensorflow_datasets/url_checksums/{cifar10,svhn_cropped}.txt`, commit 333639b3). CIFAR-10's page gives the MD5
-/// c32a1d4ab5d03f1284b67883e8d87530 of the same file; torchvision pins SVHN's files by the MD5
-/// e26dedcc434d2e4c54c9b2d4a06d8373 and eb5a983be6a315427106f1b164d9cef3.
+/// (`tensorflow_datasets/url_checksums/{cifar10,svhn_cropped}.txt`, commit 333639b3); torchvision pins the same SHA-256 of
+/// SVHN's (`torchvision/prototype/datasets/_builtin/svhn.py`, commit 05caddc3). Those who looked at a file by both its
+/// sums give the MD5 c32a1d4ab5d03f1284b67883e8d87530 beside CIFAR-10's, which is that of its own page, and
+/// e26dedcc434d2e4c54c9b2d4a06d8373 and eb5a983be6a315427106f1b164d9cef3 beside SVHN's, which torchvision's releases pin.
 const CIFAR10_ARCHIVE: Source<'static> = Source {
     url: "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     name: "cifar-10-binary.tar.gz",
@@ -204,12 +204,6 @@ pub struct Fetcher {
     datasets: PathBuf,
     mirror: Option<String>,
     patience: Patience,
-}
-
-/// The user's folder for caches, as the XDG base directory specification says (a relative path there is void).
-pub fn cache_home(xdg_cache_home: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
-    let absolute = |path: Option<OsString>| path.map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute(xdg_cache_home).or_else(|| absolute(home).map(|home| home.join(".cache")))
 }
 
 impl Fetcher {

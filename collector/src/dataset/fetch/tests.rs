@@ -378,14 +378,6 @@ fn two_programs_do_not_write_one_file() {
     assert!(matches!(error, FetchError::Busy { .. }), "{error:?}");
 }
 
-#[test]
-fn the_cache_is_where_xdg_has_it() {
-    let path = |text: &str| Some(OsString::from(text));
-    assert_eq!(cache_home(path("/cache"), path("/home/me")), Some("/cache".into()));
-    assert_eq!(cache_home(path("relative"), path("/home/me")), Some("/home/me/.cache".into()));
-    assert_eq!(cache_home(None, None), None);
-}
-
 // === archives ===
 
 const FILES: [(&str, u64); 2] = [("a.bin", 5), ("b.bin", 700)];

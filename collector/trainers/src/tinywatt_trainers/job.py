@@ -421,6 +421,45 @@ class Result:
         partial.replace(path)
 
 
+def network_result(
+    framework: tuple[str, str],
+    architecture: Architecture,
+    artifacts: tuple[Artifact, ...],
+    timer: PhaseTimer,
+    counts: tuple[tuple[int, ...], ...] | None,
+    *,
+    epochs: tuple[Epoch, ...] = (),
+    notes: tuple[str, ...] = (),
+    extra_keys: tuple[str, ...] = (),
+) -> Result:
+    """The result of a job on a network, with what its architecture and this process tell.
+
+    Args:
+        framework: Name and version.
+        architecture: The network.
+        artifacts: What was written.
+        timer: What noted the phases.
+        counts: The confusion matrix, if it was evaluated.
+        epochs: How training went, if it was trained.
+        notes: For the report.
+        extra_keys: Keys of the configuration that nobody read; each becomes a note.
+    """
+    name, version = framework
+    unread = (f"the configuration's `{key}` is not known to this trainer and changed nothing" for key in extra_keys)
+    return Result(
+        framework_name=name,
+        framework_version=version,
+        artifacts=artifacts,
+        phases=timer.phases,
+        parameter_count=architecture.parameter_count,
+        mac_count=architecture.mac_count,
+        confusion=counts,
+        epochs=epochs,
+        memory_bytes_peak=memory_bytes_peak(),
+        notes=(*unread, *notes),
+    )
+
+
 def _known(members: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in members.items() if value is not None}
 

@@ -143,4 +143,4 @@ def test_a_missing_parent_is_told(run_job: Do, capsys: pytest.CaptureFixture[str
 
 def test_a_key_that_nobody_reads_is_noted(do: Do, trained: Done) -> None:
     done, _, _ = optimised(do, trained, "dynamic", warmth=3)
-    assert "`warmth` is not known to the torch trainer" in done.result["notes"][0]
+    assert "`warmth` is not known to this trainer" in done.result["notes"][0]

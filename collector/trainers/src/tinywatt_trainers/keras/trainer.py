@@ -11,18 +11,17 @@ import numpy as np
 import tensorflow as tf
 
 from tinywatt_trainers import inputs as input_sets
-from tinywatt_trainers.confusion import Confusion, confusion
+from tinywatt_trainers.confusion import confusion
 from tinywatt_trainers.errors import JobError
 from tinywatt_trainers.job import (
     Artifact,
-    Epoch,
     Job,
     OptimiseConfig,
     PhaseTimer,
     Progress,
     Result,
     TrainConfig,
-    memory_bytes_peak,
+    network_result,
 )
 from tinywatt_trainers.keras import convert
 from tinywatt_trainers.keras.fine_tune import Clustering, Pruning, quantisation_aware
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from tinywatt_trainers.inputs import InputSet
 
 FINE_TUNED: Final = ("pruned", "clustered", "qat")
+FRAMEWORK: Final = ("tensorflow", tf.__version__)
 TECHNIQUES: Final = convert.CONVERSIONS + FINE_TUNED
 MODEL_FILE: Final = "model.tflite"
 CHECKPOINT_FILE: Final = "checkpoint.keras"
@@ -103,7 +103,9 @@ def _train(job: Job, progress: Progress) -> Result:
     content = convert.converted(network, "float32", np.empty(0, dtype=np.float32))
     (job.output_dir / MODEL_FILE).write_bytes(content)
     artifacts = (Artifact("model", MODEL_FILE), Artifact("checkpoint", CHECKPOINT_FILE))
-    return _result(config.architecture, artifacts, timer, counts, epochs, _extra_notes(config.extra_keys))
+    return network_result(
+        FRAMEWORK, config.architecture, artifacts, timer, counts, epochs=epochs, extra_keys=config.extra_keys
+    )
 
 
 def _optimise(job: Job, progress: Progress) -> Result:
@@ -111,7 +113,7 @@ def _optimise(job: Job, progress: Progress) -> Result:
     parent = _trained(job, "parent", config.architecture)
     training = _training_inputs(job, config)
     test = input_sets.read(job, "test", config.architecture) if "test" in job.inputs else None
-    notes = _extra_notes(config.extra_keys)
+    notes: tuple[str, ...] = ()
     timer = PhaseTimer()
     progress.line(phase="optimise", text=config.technique)
     with timer.measure("optimise"):
@@ -119,8 +121,7 @@ def _optimise(job: Job, progress: Progress) -> Result:
         if config.technique in convert.CONVERSIONS:
             content = convert.converted(parent, config.technique, calibration)
         else:
-            content, more = _fine_tuned(job, config, parent, training, calibration, progress)
-            notes += more
+            content, notes = _fine_tuned(job, config, parent, training, calibration, progress)
         (job.output_dir / MODEL_FILE).write_bytes(content)
     counts = None
     if test is not None and config.technique == "int16x8":
@@ -130,7 +131,10 @@ def _optimise(job: Job, progress: Progress) -> Result:
         with timer.measure("evaluate"):
             answers = convert.answers(content, test, config.scaling, job.thread_count)
         counts = confusion(test.labels, answers, test.class_count)
-    return _result(config.architecture, (Artifact("model", MODEL_FILE),), timer, counts, (), notes)
+    artifacts = (Artifact("model", MODEL_FILE),)
+    return network_result(
+        FRAMEWORK, config.architecture, artifacts, timer, counts, notes=notes, extra_keys=config.extra_keys
+    )
 
 
 def _training_inputs(job: Job, config: OptimiseConfig) -> InputSet | None:
@@ -215,31 +219,3 @@ def _trained(job: Job, role: str, architecture: Architecture) -> Network:
         )
     network.model.set_weights(weights)
     return network
-
-
-def _extra_notes(extra_keys: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(
-        f"the configuration's `{key}` is not known to the Keras trainer and changed nothing" for key in extra_keys
-    )
-
-
-def _result(
-    architecture: Architecture,
-    artifacts: tuple[Artifact, ...],
-    timer: PhaseTimer,
-    counts: Confusion | None,
-    epochs: tuple[Epoch, ...],
-    notes: tuple[str, ...],
-) -> Result:
-    return Result(
-        framework_name="tensorflow",
-        framework_version=tf.__version__,
-        artifacts=artifacts,
-        phases=timer.phases,
-        parameter_count=architecture.parameter_count,
-        mac_count=architecture.mac_count,
-        confusion=counts,
-        epochs=epochs,
-        memory_bytes_peak=memory_bytes_peak(),
-        notes=notes,
-    )

@@ -14,7 +14,7 @@ from tinywatt_trainers import inputs as input_sets
 from tinywatt_trainers.architecture import Dense
 from tinywatt_trainers.errors import JobError
 from tinywatt_trainers.fields import Fields
-from tinywatt_trainers.job import Artifact, OptimiseConfig, PhaseTimer, Result, TrainConfig, memory_bytes_peak
+from tinywatt_trainers.job import Artifact, OptimiseConfig, PhaseTimer, Result, TrainConfig, network_result
 from tinywatt_trainers.seeds import calibration_choice
 from tinywatt_trainers.torch import checkpoint, quantise, runtime, torchscript
 from tinywatt_trainers.torch.network import build
@@ -33,11 +33,10 @@ from tinywatt_trainers.torch.training import (
 if TYPE_CHECKING:
     from torch import fx
 
-    from tinywatt_trainers.architecture import Architecture
-    from tinywatt_trainers.confusion import Confusion
     from tinywatt_trainers.inputs import InputSet
-    from tinywatt_trainers.job import Epoch, Job, Progress
+    from tinywatt_trainers.job import Job, Progress
 
+FRAMEWORK: Final = ("torch", torch.__version__)
 STATIC: Final = {"static-fbgemm": "fbgemm", "static-qnnpack": "qnnpack"}
 TECHNIQUES: Final = (*STATIC, "dynamic", "pruned", "executorch-int8")
 # What the description inside a file says of one that no technique was used on.
@@ -96,7 +95,9 @@ def _train(job: Job, progress: Progress) -> Result:
     module = torchscript.frozen(network.cpu())
     torchscript.write(job.output_dir / torchscript.FILE, module, config.architecture, FLOAT)
     artifacts = (Artifact("model", torchscript.FILE), Artifact("checkpoint", checkpoint.FILE))
-    return _result(config.architecture, artifacts, timer, counts, epochs, _extra_notes(config.extra_keys))
+    return network_result(
+        FRAMEWORK, config.architecture, artifacts, timer, counts, epochs=epochs, extra_keys=config.extra_keys
+    )
 
 
 def _build(job: Job, progress: Progress) -> Result:
@@ -106,7 +107,7 @@ def _build(job: Job, progress: Progress) -> Result:
     module = torchscript.scripted(build(config.architecture, job.seed))
     torchscript.write(job.output_dir / torchscript.FILE, module, config.architecture, UNTRAINED)
     artifacts = (Artifact("model", torchscript.FILE),)
-    return _result(config.architecture, artifacts, PhaseTimer(), None, (), _extra_notes(config.extra_keys))
+    return network_result(FRAMEWORK, config.architecture, artifacts, PhaseTimer(), None, extra_keys=config.extra_keys)
 
 
 def _optimise(job: Job, progress: Progress) -> Result:
@@ -137,8 +138,10 @@ def _optimise(job: Job, progress: Progress) -> Result:
         with timer.measure("evaluate"):
             counts = confusion_of(deployed.network, test, config.scaling, CPU)
     unread = tuple(key for key in config.extra_keys if key != "engine" or config.technique != "dynamic")
-    notes = _extra_notes(unread) + deployed.notes
-    return _result(config.architecture, (Artifact("model", deployed.file),), timer, counts, (), notes)
+    artifacts = (Artifact("model", deployed.file),)
+    return network_result(
+        FRAMEWORK, config.architecture, artifacts, timer, counts, notes=deployed.notes, extra_keys=unread
+    )
 
 
 @dataclass(frozen=True)
@@ -244,31 +247,3 @@ def _loss_of(job: Job, config: TrainConfig, training: InputSet, device: torch.de
     teacher = build(config.teacher, job.seed)
     checkpoint.restore(job.input_file("teacher"), config.teacher, teacher)
     return distillation_loss(teacher.eval().to(device), config.temperature, config.alpha)
-
-
-def _extra_notes(extra_keys: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(
-        f"the configuration's `{key}` is not known to the torch trainer and changed nothing" for key in extra_keys
-    )
-
-
-def _result(
-    architecture: Architecture,
-    artifacts: tuple[Artifact, ...],
-    timer: PhaseTimer,
-    counts: Confusion | None,
-    epochs: tuple[Epoch, ...],
-    notes: tuple[str, ...],
-) -> Result:
-    return Result(
-        framework_name="torch",
-        framework_version=torch.__version__,
-        artifacts=artifacts,
-        phases=timer.phases,
-        parameter_count=architecture.parameter_count,
-        mac_count=architecture.mac_count,
-        confusion=counts,
-        epochs=epochs,
-        memory_bytes_peak=memory_bytes_peak(),
-        notes=notes,
-    )
