@@ -1,4 +1,5 @@
 mod job;
+mod meters;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
