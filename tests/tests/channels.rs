@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use tinywatt_agent::clock::{Clock, Monotonic};
 use tinywatt_tests::{Agent, Collector};
 
 /// Channels, the zones that they read, the folders of those as the kernel lays them out, and the watts that they take.
@@ -35,10 +36,10 @@ impl Counters {
             fs::write(zone.join("max_energy_range_uj"), "262143328850\n")?;
             files.push((File::create(zone.join("energy_uj"))?, watts));
         }
-        let start = Instant::now();
+        let start = Monotonic.now();
         // Always as long, so that no reader meets half a number.
         let write = move || {
-            let microseconds = u64::try_from(start.elapsed().as_micros()).expect("short");
+            let microseconds = u64::try_from(Monotonic.now().since(start).as_micros()).expect("short");
             for (file, watts) in &files {
                 let text = format!("{:020}\n", microseconds * watts);
                 file.write_all_at(text.as_bytes(), 0).expect("written");
