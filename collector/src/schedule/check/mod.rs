@@ -251,7 +251,16 @@ impl<'a> Check<'a> {
             measuring.iter().map(|channel| (channel.name.as_str(), *channel)).collect();
         let overlaps = Overlap::among(&each.into_values().collect::<Vec<_>>()).into_iter();
         let overlaps = overlaps.map(|overlap| format!("{node}: {overlap}; name one of the two"));
-        for problem in twice.chain(overlaps) {
+        // Assessing refuses that, too, when the hours that a job took are spent.
+        let kinds = measuring.iter().any(|channel| channel.kind != measuring[0].kind).then(|| {
+            let names: Vec<&str> = measuring.iter().map(|channel| channel.name.as_str()).collect();
+            format!(
+                "{node}: channels {} are of different kinds, and a measured joule is never added to an estimated one: \
+                 'collector nodes' lists the kinds, name channels of one",
+                names.join(", ")
+            )
+        });
+        for problem in twice.chain(overlaps).chain(kinds) {
             // Other channels beside these make no other problem.
             if !self.problems.contains(&problem) {
                 self.problem(problem);

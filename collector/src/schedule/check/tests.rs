@@ -371,6 +371,28 @@ fn channels_that_hold_each_others_joules_are_refused_all_at_once() {
 }
 
 #[test]
+fn channels_of_different_kinds_are_refused_before_hours_are_spent() {
+    let (mut request, mut nodes) = study();
+    let channel = |name: &str, kind: v1::FigureKind| v1::Channel {
+        name: name.to_owned(),
+        kind: kind.into(),
+        sample_period_ns: 1_000_000,
+        ..Default::default()
+    };
+    let channels = [channel("gpu", v1::FigureKind::Measured), channel("model", v1::FigureKind::Estimated)];
+    nodes[1].capabilities.channels = channels.to_vec();
+    request.treatments[1].channel = "gpu".to_owned();
+    request.treatments[2].channel = "model".to_owned();
+    assert_eq!(check(&request, &nodes, |_| true), [""; 0], "each for itself");
+    request.treatments[1].further_channels = vec!["model".to_owned()];
+    let problems = check(&request, &nodes, |_| true);
+    assert!(
+        problems.len() == 1 && problems[0].starts_with("host: channels gpu, model are of different"),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn a_carbon_intensity_must_be_one() {
     let carbon = |intensity_g_per_kwh, pue| Some(v1::Carbon { intensity_g_per_kwh, pue, source: "x".to_owned() });
     expect_problem(|request, _| design(request).carbon = carbon(0.0, 1.0), &["carbon", "0 g/kWh"]);
