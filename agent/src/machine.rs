@@ -4,8 +4,10 @@ use std::fs;
 
 use tinywatt_proto::v1;
 
-/// Describes the machine.
-pub fn describe() -> v1::Machine {
+use crate::sensor::SensorConfig;
+
+/// Describes the machine; the sensors say where NVIDIA's library lies.
+pub fn describe(sensors: &[SensorConfig]) -> v1::Machine {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let system = format!("{} {}", read("/proc/sys/kernel/ostype").trim(), read("/proc/sys/kernel/osrelease").trim());
     let cpu_count = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -19,15 +21,22 @@ pub fn describe() -> v1::Machine {
         cpu,
         cpu_count: u32::try_from(cpu_count).unwrap_or(u32::MAX),
         memory_bytes: memory.unwrap_or(0),
-        gpus: gpus(),
+        gpus: gpus(sensors),
     }
 }
 
 /// Models of the GPUs, as NVIDIA's driver tells them.
-fn gpus() -> Vec<String> {
-    #[cfg(feature = "nvml")]
-    return crate::sensor::nvml::names();
-    #[cfg(not(feature = "nvml"))]
+#[cfg(feature = "nvml")]
+pub fn gpus(sensors: &[SensorConfig]) -> Vec<String> {
+    crate::sensor::nvml::names(sensors.iter().filter_map(|sensor| match sensor {
+        SensorConfig::Nvml(config) => Some(config),
+        _ => None,
+    }))
+}
+
+/// None: this program cannot ask NVIDIA's driver.
+#[cfg(not(feature = "nvml"))]
+pub fn gpus(_sensors: &[SensorConfig]) -> Vec<String> {
     Vec::new()
 }
 

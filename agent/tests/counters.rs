@@ -25,9 +25,13 @@ struct Package {
 
 impl Package {
     fn start(root: &Path) -> Self {
-        let zone = root.join("intel-rapl:0");
+        Self::start_zone(root, "intel-rapl:0", "package-0")
+    }
+
+    fn start_zone(root: &Path, id: &str, name: &str) -> Self {
+        let zone = root.join(id);
         fs::create_dir_all(&zone).expect("a folder");
-        fs::write(zone.join("name"), "package-0\n").expect("written");
+        fs::write(zone.join("name"), format!("{name}\n")).expect("written");
         fs::write(zone.join("max_energy_range_uj"), format!("{RANGE_MICROJOULES}\n")).expect("written");
         let file = File::create(zone.join("energy_uj")).expect("created");
         let start = Monotonic.now();
@@ -106,6 +110,28 @@ fn the_power_of_a_counter_is_shown_and_its_check_passes() {
     let checked = String::from_utf8(agent(dir.path(), &sensor, &["check"]).stdout).expect("text");
     let line = checked.lines().find(|line| line.contains("sensor 'cpu': rapl")).expect("the sensor's line");
     assert!(line.starts_with("ok") && line.contains("counted"), "{line}");
+    assert!(line.contains("rapl (machine/processors/package-0), "), "{line}");
+}
+
+#[test]
+fn figures_that_hold_each_other_are_shown_and_said_to_have_no_sum() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let _zones = [("0", "package-0"), ("0:0", "core"), ("0:1", "dram")]
+        .map(|(id, name)| Package::start_zone(dir.path(), &format!("intel-rapl:{id}"), name));
+    let sensors = |zones: &[(&str, &str)]| {
+        let sensor = |(name, zone): &(&str, &str)| {
+            format!("name = '{name}'\nsource = 'rapl'\nzone = '{zone}'\nroot = '{}'\n", dir.path().display())
+        };
+        zones.iter().map(sensor).collect::<Vec<_>>().join("[[sensor]]\n")
+    };
+    let (cpu, cores, memory) = (("cpu", "package-0"), ("cores", "core"), ("memory", "dram"));
+    let output = agent(dir.path(), &sensors(&[cpu, cores]), &["exec", "--", "sleep", "0.3"]);
+    let said = words(&output);
+    assert!(output.status.success() && said.contains("cpu (rapl") && said.contains("cores (rapl"), "{said}");
+    assert!(said.contains("do not add these figures: channel 'cores' (machine/processors/package-0/core)"), "{said}");
+    let output = agent(dir.path(), &sensors(&[cpu, memory]), &["exec", "--", "sleep", "0.3"]);
+    let said = words(&output);
+    assert!(output.status.success() && said.contains("memory (rapl") && !said.contains("do not add"), "{said}");
 }
 
 #[test]

@@ -97,7 +97,8 @@ fn emulated(faults: Vec<(MonoNs, Fault)>, clock: &Virtual) -> (impl Sensor + use
     let (switch, load) = LoadSwitch::new(Profile::new(&LoadConfig::default(), 1));
     let options = Options { noise_seed: Some(1), faults: FaultPlan::new(faults), ..Options::default() };
     let chip = Emulator::new(clock.clone(), load, options);
-    let identity = Identity { name: "rail".to_owned(), source: "ina219-emulator", kind: v1::FigureKind::Simulated };
+    let (name, rail) = ("rail".to_owned(), "emulator/rail".to_owned());
+    let identity = Identity { name, source: "ina219-emulator", rail, kind: v1::FigureKind::Simulated };
     let settings = Settings {
         shunt: Ohms::new(0.1),
         shunt_tolerance: 0.01,

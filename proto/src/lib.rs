@@ -8,6 +8,7 @@ pub mod columns;
 pub mod hex;
 pub mod ids;
 pub mod inputs;
+pub mod rail;
 pub mod sample;
 pub mod time;
 pub mod units;

@@ -174,6 +174,7 @@ fn channel() -> v1::Channel {
         sample_period_ns: PERIOD_NS,
         time_unit_ns: 1_000,
         scale: Some(v1::channel::Scale::ShuntBus(v1::ShuntBusScale::default())),
+        rail: "i2c/i2c-1/0x40".to_owned(),
     }
 }
 

@@ -229,7 +229,11 @@ impl Agent {
         Self::start_configured(folder, node, collector, seed, "\n[jobs]\nenabled = true\n")
     }
 
-    fn start_configured(folder: &Path, node: &str, collector: &str, seed: u64, further: &str) -> Result<Self> {
+    /// Starts an agent with more in its configuration than a name and an emulated sensor.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_configured(folder: &Path, node: &str, collector: &str, seed: u64, further: &str) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let config = folder.join("agent.toml");
         let state = folder.join("state");

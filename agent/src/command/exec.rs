@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tinywatt_energy::EnergyError;
+use tinywatt_proto::rail::Overlap;
 use tinywatt_proto::sample::Flags;
 use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
@@ -125,7 +126,7 @@ async fn meter_command(args: &ExecArgs, agent: Option<&Path>, mut channels: Vec<
     let end_by = end.after(LAST_READING_TIMEOUT);
     drain_until(&mut channels, &mut meters, end_by, |meter| meter.reaches(end)).await;
 
-    for (channel, meter) in channels.into_iter().zip(meters) {
+    for (channel, meter) in channels.iter().zip(meters) {
         let truth = channel.load.as_ref().and_then(|load| load.true_energy(Window::new(start, end).ok()?));
         let mut line = summary(&channel.description, meter.finish(end));
         if let Some(truth) = truth {
@@ -133,6 +134,9 @@ async fn meter_command(args: &ExecArgs, agent: Option<&Path>, mut channels: Vec<
         }
         say(&line);
     }
+    // Each figure is right by itself, and nothing is added up here; whoever reads them may.
+    let descriptions: Vec<&v1::Channel> = channels.iter().map(|channel| &channel.description).collect();
+    Overlap::among(&descriptions).iter().for_each(|overlap| say(&format!("do not add these figures: {overlap}")));
     Ok(ExitCode::from(exit_code(ended.status)))
 }
 

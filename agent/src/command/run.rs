@@ -93,7 +93,7 @@ async fn serve(config: &Config, surroundings: &Surroundings) -> anyhow::Result<(
             channels: channels.iter().map(|measured| measured.channel.clone()).collect(),
             runtimes: announced(&programs, jobs.is_some()),
             clock: Some(Monotonic::describe()),
-            machine: Some(machine::describe()),
+            machine: Some(machine::describe(&config.sensors)),
         },
     };
     let link = Link::new(&config.collector, identity, spool.clone(), Monotonic, counter)?;
@@ -136,7 +136,8 @@ fn sample(config: &Config, spool: &Spool, boot: BootId, running: &mut Running) -
         let batcher = Batcher::new(sampler.readings(), spool.clone(), boot, channel.clone());
         let measured = Measured { channel, spooled: batcher.spooled(), totals: batcher.totals(), load: built.load };
         running.tasks.batchers.spawn(batcher.run(running.stop_batchers.clone()));
-        tracing::info!(channel = %sensor.name(), source = measured.channel.source, "sampling");
+        let v1::Channel { source, rail, .. } = &measured.channel;
+        tracing::info!(channel = %sensor.name(), source, rail, "sampling");
         all.push(Sampled { sampler, measured });
     }
     Ok(all)

@@ -4,12 +4,13 @@ use std::io;
 use std::path::PathBuf;
 
 use tinywatt_proto::ids::ChannelName;
+use tinywatt_proto::rail;
 use tinywatt_proto::v1;
 
 use super::Sensor;
 use super::config::{EmulatorConfig, Ina219Config, SensorConfig, SensorConfigError};
 use super::emulator::{Deviations, Emulator, EmulatorError, Options};
-use super::ina219::{BusSpeed, Identity, Ina219, KernelBus, KernelBusError, SetUpError};
+use super::ina219::{self, BusSpeed, Identity, Ina219, KernelBus, KernelBusError, SetUpError};
 use super::load::{LoadSwitch, Profile};
 use super::rapl::{self, RaplError};
 use super::replay::{ReplaySensor, Trace, TraceError};
@@ -191,7 +192,8 @@ fn build_ina219<C: Clock>(config: &Ina219Config, clock: C) -> Result<Built, Sens
         bus: config.bus.clone(),
         source,
     })?;
-    let identity = Identity { name: name.to_string(), source: "ina219", kind: v1::FigureKind::Measured };
+    let rail = ina219::rail(&config.bus, config.address);
+    let identity = Identity { name: name.to_string(), source: "ina219", rail, kind: v1::FigureKind::Measured };
     let sensor = Ina219::open(bus, config.address, clock, identity, settings).map_err(|source| SensorError::SetUp {
         name,
         address: config.address,
@@ -213,8 +215,8 @@ fn build_emulator<C: Clock>(config: &EmulatorConfig, clock: C) -> Result<Built, 
     let (switch, load) = LoadSwitch::new(Profile::new(&config.load, load_seed));
     let address = options.address;
     let chip = Emulator::new(clock.clone(), load, options);
-    let identity =
-        Identity { name: config.name.to_string(), source: "ina219-emulator", kind: v1::FigureKind::Simulated };
+    let (name, rail) = (config.name.to_string(), format!("{}/{}", rail::EMULATOR, config.name));
+    let identity = Identity { name, source: "ina219-emulator", rail, kind: v1::FigureKind::Simulated };
     let sensor = Ina219::open(chip, address, clock, identity, settings)
         .map_err(|source| SensorError::Emulator { name: config.name.clone(), source })?;
     Ok(Built { sensor: Box::new(sensor), load: Some(switch) })
@@ -250,5 +252,23 @@ mod tests {
         assert_eq!(built.sensor.channel().kind(), v1::FigureKind::Simulated);
         assert_eq!(built.sensor.channel().name, "rail");
         assert!(built.load.is_some());
+    }
+
+    #[test]
+    fn sensors_say_what_they_measure() {
+        let rail = |text: &str| build(&parse(text), Monotonic).expect("opens").sensor.channel().rail;
+        assert_eq!(rail("source = 'ina219-emulator'\nname = 'usb'"), "emulator/usb");
+        assert_eq!(rail("source = 'tdp'\nname = 'a'\ntdp_watts = 65"), "machine/processors");
+        let dir = tempfile::tempdir().expect("a folder");
+        let text = r#"[{"infer": {"iterations": 1}, "power": {"samples": [1e-5, 2e-5], "timestamps": [["00", 0], ["01", 2]]}}]"#;
+        let recording = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            rail(&format!("source = 'replay'\nname = 'bench'\npath = '{}'", path.display()))
+        };
+        let first = recording("a.json", text);
+        assert!(first.starts_with("recording/") && first.len() == "recording/".len() + 64, "{first}");
+        assert_eq!(recording("copy.json", text), first);
+        assert_ne!(recording("other.json", &text.replace("1e-5", "3e-5")), first);
     }
 }

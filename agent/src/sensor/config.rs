@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tinywatt_proto::ids::ChannelName;
 use tinywatt_proto::units::Ohms;
 
-use super::ina219::{Adc, BusRange, Grade, Settings, ShuntRange};
+use super::ina219::{self, Adc, BusRange, Grade, Settings, ShuntRange};
 use super::load::{LoadConfig, LoadConfigError};
 
 /// One sensor.
@@ -257,6 +257,21 @@ pub enum SensorConfigError {
         /// Power of the idle machine.
         idle_watts: f64,
     },
+    /// Two sensors read one chip.
+    #[error(
+        "sensor '{name}': the chip at {address:#04x} on {} is that of sensor '{other}', and each would take readings from \
+         the other: keep one of them", bus.display()
+    )]
+    ChipTaken {
+        /// Channel.
+        name: ChannelName,
+        /// The one before.
+        other: ChannelName,
+        /// Device file.
+        bus: PathBuf,
+        /// Address.
+        address: u8,
+    },
     /// Two sensors share a name.
     #[error("two sensors are named '{name}': give each channel its own name")]
     NameTaken {
@@ -308,7 +323,8 @@ impl SensorConfig {
     }
 }
 
-/// Checks all sensors of a node, and that their names differ.
+/// Checks all sensors of a node, that their names differ, and that no chip is read by two of them. (Counters may be: a
+/// look takes nothing from them.)
 ///
 /// # Errors
 /// The first that is wrong.
@@ -317,6 +333,9 @@ pub fn check_all(sensors: &[SensorConfig]) -> Result<(), SensorConfigError> {
         sensor.check()?;
         if sensors[..index].iter().any(|earlier| earlier.name() == sensor.name()) {
             return Err(SensorConfigError::NameTaken { name: sensor.name().clone() });
+        }
+        if let SensorConfig::Ina219(config) = sensor {
+            config.check_is_alone(&sensors[..index])?;
         }
     }
     Ok(())
@@ -358,6 +377,16 @@ impl Ina219Config {
             return Err(SensorConfigError::Tolerance { name: name(), key, value });
         }
         Ok(())
+    }
+
+    fn check_is_alone(&self, earlier: &[SensorConfig]) -> Result<(), SensorConfigError> {
+        let own = ina219::rail(&self.bus, self.address);
+        let same = earlier.iter().find(
+            |other| matches!(other, SensorConfig::Ina219(other) if ina219::rail(&other.bus, other.address) == own),
+        );
+        let Some(other) = same else { return Ok(()) };
+        let (name, other, bus) = (self.name.clone(), other.name().clone(), self.bus.clone());
+        Err(SensorConfigError::ChipTaken { name, other, bus, address: self.address })
     }
 
     pub(super) fn settings(&self) -> Settings {
@@ -524,5 +553,24 @@ mod tests {
         let text = toml::to_string(&File { sensor: vec![sensor.clone()] }).expect("writes");
         let file: File = toml::from_str(&text).expect("reads its own text");
         assert_eq!(file.sensor, [sensor]);
+    }
+
+    #[test]
+    fn two_sensors_cannot_read_one_chip() {
+        let read = |text: &str| -> SensorConfig { toml::from_str(text).expect("a sensor") };
+        let chip = |name: &str, bus: &str, address: u8| {
+            read(&format!("source = 'ina219'\nname = '{name}'\nbus = '{bus}'\naddress = {address}\nshunt_ohms = 0.1"))
+        };
+        let dir = tempfile::tempdir().expect("a folder");
+        let (bus, link) = (dir.path().join("i2c-1"), dir.path().join("link"));
+        std::fs::write(&bus, "").expect("written");
+        std::os::unix::fs::symlink(&bus, &link).expect("linked");
+        let (bus, link) = (bus.display().to_string(), link.display().to_string());
+        let error = check_all(&[chip("a", &bus, 0x40), chip("b", &link, 0x40)]).expect_err("one chip").to_string();
+        assert!(error.contains("sensor 'b': the chip at 0x40") && error.contains("sensor 'a'"), "{error}");
+        assert_eq!(check_all(&[chip("a", &bus, 0x40), chip("b", &bus, 0x41), chip("c", "/dev/i2c-9", 0x40)]), Ok(()));
+        // A look takes nothing from a counter: a fast and a slow one of the same are no mistake.
+        let zone = |name: &str| read(&format!("source = 'rapl'\nname = '{name}'"));
+        assert_eq!(check_all(&[zone("fast"), zone("slow")]), Ok(()));
     }
 }

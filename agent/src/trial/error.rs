@@ -1,5 +1,6 @@
 //! Why an assignment failed.
 
+use tinywatt_proto::rail::Overlap;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::FailureReason;
 
@@ -61,6 +62,9 @@ pub enum TrialError {
         /// Name of the channel.
         name: String,
     },
+    /// Two of them hold the same joules.
+    #[error("{0}; name one of the two in the experiment")]
+    ChannelsOverlap(Overlap),
     /// The sensor gives no readings, or they do not get into the spool.
     #[error(
         "no reading of channel '{channel}' got into the spool for {seconds} s: see `agent check` for the sensor, and the \
@@ -99,9 +103,11 @@ impl TrialError {
             Self::Cancelled { .. } => FailureReason::Cancelled,
             Self::Stopped | Self::Busy { .. } | Self::Spool(_) => FailureReason::Worker,
             Self::Workload | Self::Runtime { .. } => FailureReason::Runtime,
-            Self::Channel { .. } | Self::ChannelNotNamed { .. } | Self::ChannelTwice { .. } | Self::Sensor { .. } => {
-                FailureReason::Sensor
-            }
+            Self::Channel { .. }
+            | Self::ChannelNotNamed { .. }
+            | Self::ChannelTwice { .. }
+            | Self::ChannelsOverlap(_)
+            | Self::Sensor { .. } => FailureReason::Sensor,
             Self::Artifact(_) | Self::Trace(_) => FailureReason::Artifact,
             Self::Worker(error) => error.reason(),
             Self::Job(error) => error.reason(),

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use tinywatt_proto::rail::Overlap;
 use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::Phase;
@@ -39,6 +40,9 @@ impl<'a> Meters<'a> {
             if found.iter().any(|other| other.channel.channel == further.channel.channel) {
                 // Added up, its energy would count twice.
                 return Err(TrialError::ChannelTwice { name: further.channel.name.clone() });
+            }
+            if let Some(overlap) = found.iter().find_map(|other| Overlap::between(&other.channel, &further.channel)) {
+                return Err(TrialError::ChannelsOverlap(overlap));
             }
             found.push(further);
         }

@@ -12,6 +12,7 @@ mod window;
 
 use tinywatt_proto::hex;
 use tinywatt_proto::ids::{AttemptId, BootId, NodeId, Sha256};
+use tinywatt_proto::rail::Overlap;
 use tinywatt_proto::units::Joules;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::treatment::Workload;
@@ -128,7 +129,7 @@ fn assess(
 ) -> TrialResult {
     let reasons = &mut result.invalid_reasons;
     for rail in &rails {
-        let name = (rails.len() > 1).then_some(rail.name.as_str());
+        let name = (rails.len() > 1).then_some(rail.channel.name.as_str());
         reasons.extend(rail.reasons.iter().map(|reason| named(reason, name)));
     }
     reasons.extend(validity::throttled(completed));
@@ -137,6 +138,9 @@ fn assess(
         let message = "the channels are of different kinds, and a measured joule is never added to an estimated one";
         reasons.push(reason("mixed_kinds", format!("{message}: {}", sensors(&rails))));
     }
+    let channels: Vec<&v1::Channel> = rails.iter().map(|rail| &rail.channel).collect();
+    let overlaps = Overlap::among(&channels);
+    reasons.extend(overlaps.iter().map(|overlap| reason("channels_overlap", overlap.to_string())));
     let active = |window: &&v1::Window| window.phase() == v1::Phase::Active;
     let active: Vec<_> = completed.windows.iter().filter(active).collect();
     let is_idle = active.is_empty() || active.iter().any(|window| window.inference_count == 0);
@@ -157,8 +161,8 @@ fn assess(
     }
     let is_whole = rails.iter().all(|rail| rail.is_whole) && !active.is_empty();
     let has_figures = is_whole && (expected.is_job() || !is_idle) && told.is_some() == expected.is_job();
-    // Kinds that differ have no sum, and broken windows or results no figures.
-    if has_figures && rails.iter().all(|rail| rail.kind == first.kind) {
+    // Kinds that differ have no sum, nor have channels that hold each other, and broken windows or results no figures.
+    if has_figures && overlaps.is_empty() && rails.iter().all(|rail| rail.kind == first.kind) {
         result.measurement = Some(measurement(completed, boot, &rails, told));
     }
     result
@@ -189,7 +193,7 @@ fn measurement(completed: &v1::Completed, boot: BootId, rails: &[Rail], told: Op
         sensor: sensors(rails),
         sample_rate_hz: rails.iter().map(|rail| rail.sample_rate_hz).fold(f64::INFINITY, f64::min),
         samples_boot_id: boot.to_string(),
-        samples_channel: first.channel,
+        samples_channel: first.channel.channel,
         energy_joules_per_inference: median(per_inference),
         energy_joules_per_inference_above_idle: above.map(median),
         inference: completed.inference.as_ref().map(inference),
@@ -201,7 +205,8 @@ fn measurement(completed: &v1::Completed, boot: BootId, rails: &[Rail], told: Op
 
 /// For people: "rapl (package) + nvml (gpu)".
 fn sensors(rails: &[Rail]) -> String {
-    rails.iter().map(|rail| format!("{} ({})", rail.source, rail.name)).collect::<Vec<_>>().join(" + ")
+    let sensor = |rail: &Rail| format!("{} ({})", rail.channel.source, rail.channel.name);
+    rails.iter().map(sensor).collect::<Vec<_>>().join(" + ")
 }
 
 /// A reason with the channel it was found on, where there are several.

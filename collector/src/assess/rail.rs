@@ -15,12 +15,8 @@ use crate::store::ReadError;
 #[derive(Debug)]
 pub(super) struct Rail {
     pub(super) kind: Kind,
-    /// Kind of sensor.
-    pub(super) source: String,
-    /// Name of the channel.
-    pub(super) name: String,
-    /// Index of the channel within its boot id.
-    pub(super) channel: u32,
+    /// As the agent announced it.
+    pub(super) channel: v1::Channel,
     pub(super) sample_rate_hz: f64,
     /// Idle and active windows, in the order of the outcome; all of them when the rail is whole.
     pub(super) windows: Vec<Measured>,
@@ -97,10 +93,8 @@ pub(super) async fn look(
     }
     Ok(Ok(Rail {
         kind,
-        source: channel.source,
-        name: channel.name,
-        channel: channel.channel,
         sample_rate_hz: 1e9 / window::whole(channel.sample_period_ns.max(1)),
+        channel,
         windows,
         parts,
         is_whole,
@@ -170,7 +164,7 @@ pub(super) fn above_idle_refusal(rails: &[Rail]) -> Option<String> {
         .iter()
         .filter_map(|rail| {
             let refusal = rail.above_idle_refusal.as_ref()?;
-            Some(if rails.len() > 1 { format!("channel '{}': {refusal}", rail.name) } else { refusal.clone() })
+            Some(if rails.len() > 1 { format!("channel '{}': {refusal}", rail.channel.name) } else { refusal.clone() })
         })
         .collect();
     (!refused.is_empty()).then(|| refused.join("; "))

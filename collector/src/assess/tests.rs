@@ -476,6 +476,46 @@ fn channels_of_different_kinds_have_no_sum() {
 }
 
 #[test]
+fn channels_that_hold_each_others_joules_have_no_sum() {
+    let measured_by = |rails: [&str; 2]| {
+        let mut trial = Trial::job();
+        let mut further = trial.samples.clone();
+        // Another figure than the first's, so that a sum of the wrong two would be seen.
+        further.readings.iter_mut().for_each(|reading| reading.first = reading.first / 7 * 3);
+        (further.channel.channel, further.channel.name) = (1, "further".to_owned());
+        (trial.samples.channel.rail, further.channel.rail) = (rails[0].to_owned(), rails[1].to_owned());
+        trial.further = Some(further);
+        trial
+    };
+    let package = "machine/processors/package-0";
+    for rails in [
+        [package, "machine/processors/package-0/core"],
+        ["machine/processors/package-0/core", package],
+        [package, "machine"],
+        [package, package],
+        ["machine", "machine/gpus/GPU-0"],
+    ] {
+        let trial = measured_by(rails);
+        assert_eq!(trial.codes(), ["channels_overlap"], "{rails:?}");
+        let result = trial.assess();
+        assert!(result.measurement.is_none());
+        let message = &result.invalid_reasons[0].message;
+        assert!(message.contains("'rail'") && message.contains("'further'"), "{message}");
+    }
+    // Beside each other, or not known as of agents that do not tell: their sum, to the last bit.
+    for rails in
+        [[package, "machine/memory/package-0"], [package, "machine/processors/package-1"], ["", ""], ["", package]]
+    {
+        let together = measured_by(rails);
+        let mut alone = [Trial::job(), Trial::job()];
+        alone[1].samples = together.further.clone().expect("it has one");
+        let [first, second] = alone.map(|trial| trial.job_result().energy_joules.value);
+        assert_ne!(first, second);
+        assert_eq!(together.job_result().energy_joules.value.to_bits(), (first + second).to_bits(), "{rails:?}");
+    }
+}
+
+#[test]
 fn a_channel_is_named_once() {
     let outcome = |further: &[u32]| v1::TrialOutcome {
         samples_channel: 2,

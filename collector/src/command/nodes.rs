@@ -64,7 +64,9 @@ fn channel(channel: &v1::Channel) -> String {
     };
     // Rounded to whole hertz: the nominal rate, not a measured one.
     let rate_hz = 1_000_000_000u64.checked_div(channel.sample_period_ns).unwrap_or_default();
-    format!("{}: {}, {rate_hz} Hz, {kind}", channel.name, channel.source)
+    // Agents of before do not tell what a channel measures.
+    let rail = if channel.rail.is_empty() { String::new() } else { format!(", {}", channel.rail) };
+    format!("{}: {}, {rate_hz} Hz, {kind}{rail}", channel.name, channel.source)
 }
 
 fn clock_error(error_ns: u64) -> String {
@@ -84,8 +86,16 @@ mod tests {
             sample_period_ns: 808_000,
             ..v1::Channel::default()
         };
+        let package = v1::Channel {
+            name: "cpu".to_owned(),
+            source: "rapl".to_owned(),
+            kind: FigureKind::Measured.into(),
+            sample_period_ns: 20_000_000,
+            rail: "machine/processors/package-0".to_owned(),
+            ..v1::Channel::default()
+        };
         let capabilities = v1::Capabilities {
-            channels: vec![channel],
+            channels: vec![channel, package],
             runtimes: vec![v1::Runtime { name: "litert".to_owned(), version: "2.3.0".to_owned() }],
             machine: Some(v1::Machine { architecture: "aarch64".to_owned(), cpu_count: 4, ..v1::Machine::default() }),
             ..v1::Capabilities::default()
@@ -99,9 +109,15 @@ mod tests {
             ..v1::NodeSummary::default()
         };
         let text = rows(std::slice::from_ref(&node));
-        for part in
-            ["pi-4", "free", "rail: ina219-emulator, 1237 Hz, simulated", "litert 2.3.0", "4 × aarch64", "± 42 µs"]
-        {
+        for part in [
+            "pi-4",
+            "free",
+            "rail: ina219-emulator, 1237 Hz, simulated ",
+            "cpu: rapl, 50 Hz, measured, machine/processors/package-0",
+            "litert 2.3.0",
+            "4 × aarch64",
+            "± 42 µs",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         node.connected = false;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use prost::Message;
 use tinywatt_proto::MESSAGE_BYTES_MAX;
 use tinywatt_proto::ids::{ChannelName, NodeId};
+use tinywatt_proto::rail::Overlap;
 use tinywatt_proto::v1;
 
 use super::problem::{Findings, Located, Problems};
@@ -258,9 +259,15 @@ fn check_training_node(
         Some(_) => named.map(Some).collect(),
         None => vec![None],
     };
+    let mut measuring: Vec<&v1::Channel> = Vec::new();
     for wanted in wanted {
         if let Some(channel) = channel(node, wanted, &capabilities.channels, findings) {
             check_window(&training.idle, node, channel, findings);
+            let place = wanted.map_or(&node.place, |wanted| &wanted.place);
+            for overlap in measuring.iter().filter_map(|earlier| Overlap::between(earlier, channel)) {
+                findings.add(place, format_args!("on node '{name}' {overlap}; name one of the two"));
+            }
+            measuring.push(channel);
         }
     }
 }

@@ -442,6 +442,24 @@ fn a_training_node_must_be_able_to() {
         |_, _| (),
         "e.toml:8: training.further_channels: node 'host' has no channel 'gpu' that measures; it has rail",
     );
+    let rails = |host: &mut v1::Capabilities, rails: [(&str, &str); 2]| {
+        host.channels = rails.map(|(name, rail)| v1::Channel { rail: rail.to_owned(), ..channel(name) }).to_vec();
+    };
+    check_nodes(
+        "channel = \"core\"\nfurther_channels = [\"package\"]\n",
+        |_, host| {
+            let package = "machine/processors/package-0";
+            rails(host, [("package", package), ("core", "machine/processors/package-0/core")]);
+        },
+        "e.toml:8: training.further_channels: on node 'host' channel 'core' (machine/processors/package-0/core) is already \
+         in channel 'package' (machine/processors/package-0): added up, its joules would count twice; name one of the two",
+    );
+    check_nodes(
+        "channel = \"gpu\"\nfurther_channels = [\"again\"]\n",
+        |_, host| rails(host, [("gpu", "machine/gpus/GPU-0"), ("again", "machine/gpus/GPU-0")]),
+        "e.toml:8: training.further_channels: on node 'host' channels 'gpu' and 'again' both measure machine/gpus/GPU-0: \
+         added up, every joule would count twice; name one of the two",
+    );
     check_nodes(
         "idle = \"4s\"\n",
         |_, host| {

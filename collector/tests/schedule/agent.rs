@@ -370,5 +370,6 @@ fn rail() -> v1::Channel {
         sample_period_ns: 1_000_000,
         time_unit_ns: 1_000,
         scale: Some(v1::channel::Scale::ShuntBus(scale)),
+        ..v1::Channel::default()
     }
 }

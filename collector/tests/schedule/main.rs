@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::{Act, Agent, Script};
-use collector::{Collector, WAIT, assess_by_word, assess_first_as_hole, assess_for_ever, submission};
+use collector::{Collector, WAIT, assess_by_word, assess_first_as_hole, assess_for_ever, study, submission};
 use tinywatt_collector::schedule;
 use tinywatt_collector::server::{Config, Server, StartError};
 use tinywatt_proto::ids::{AttemptId, BootId};
@@ -311,6 +311,50 @@ async fn what_is_not_there_is_named() {
     assert_eq!(refusal.code(), Code::FailedPrecondition);
     let refusal = assignments.work(tokio_stream::once(v1::WorkRequest { item: None })).await.unwrap_err();
     assert_eq!(refusal.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_submission_that_would_count_joules_twice_is_refused_with_every_pair() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let address = *collector.address.borrow();
+    let mut nodes = NodeServiceClient::connect(format!("http://{address}")).await.unwrap();
+    let package = "machine/processors/package-0";
+    let channels = [("cpu", package), ("core", "machine/processors/package-0/core"), ("psys", "machine"), ("wire", "")];
+    let channels = (0..).zip(channels).map(|(channel, (name, rail))| v1::Channel {
+        channel,
+        name: name.to_owned(),
+        rail: rail.to_owned(),
+        kind: v1::FigureKind::Measured.into(),
+        sample_period_ns: 1_000_000,
+        ..v1::Channel::default()
+    });
+    let runtimes =
+        ["litert", "job"].map(|name| v1::Runtime { name: name.to_owned(), version: "1".to_owned() }).to_vec();
+    let capabilities = v1::Capabilities { channels: channels.collect(), runtimes, ..Default::default() };
+    let boot_id = BootId::random().to_vec();
+    let capabilities = Some(capabilities);
+    nodes
+        .register(v1::RegisterRequest { node: "p".to_owned(), boot_id, capabilities, ..Default::default() })
+        .await
+        .unwrap();
+    let submission = |further: &[&str]| {
+        let mut request = study("p", "p", 1);
+        for treatment in &mut request.treatments {
+            treatment.channel = "cpu".to_owned();
+            treatment.further_channels = further.iter().map(|name| (*name).to_owned()).collect();
+        }
+        request
+    };
+    let mut control = collector.control().await;
+    let refusal = control.submit(submission(&["core", "psys", "wire"])).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::InvalidArgument);
+    let message = refusal.message();
+    for pair in [("core", "cpu"), ("core", "psys"), ("cpu", "psys")] {
+        let (part, whole) = (format!("channel '{}' (", pair.0), format!("already in channel '{}' (", pair.1));
+        assert!(message.lines().any(|line| line.contains(&part) && line.contains(&whole)), "{pair:?} in {message}");
+    }
+    control.submit(v1::SubmitRequest { dry_run: true, ..submission(&["wire"]) }).await.expect("nothing overlaps");
 }
 
 #[tokio::test]

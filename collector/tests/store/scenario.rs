@@ -53,6 +53,7 @@ pub(crate) fn channel(index: u32) -> v1::Channel {
         sample_period_ns: PERIOD_NS,
         time_unit_ns: 1_000,
         scale: Some(v1::channel::Scale::ShuntBus(v1::ShuntBusScale::default())),
+        rail: format!("i2c/i2c-1/{index:#04x}"),
     }
 }
 

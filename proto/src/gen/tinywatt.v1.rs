@@ -51,6 +51,21 @@ pub struct Channel {
     /// Time steps in a batch are counted in this many ns.
     #[prost(uint32, tag = "6")]
     pub time_unit_ns: u32,
+    /// What the channel measures: a path in which each component is a part of the one before. A channel whose rail is that
+    /// of another, or lies below it, measures joules that the other holds already: they have no sum. Resolved from the
+    /// hardware when the channel is opened, so that two names of one thing give one rail. Empty: not known, as from agents
+    /// that do not tell yet.
+    /// machine                            the whole machine, its GPUs included: RAPL's psys
+    /// machine/processors                 all processors: the TDP model
+    /// machine/processors/package-0       a package, without its memory
+    /// machine/processors/package-0/core  a part of one: cores, uncore
+    /// machine/memory/package-0           the memory of a package, which RAPL counts beside it
+    /// machine/gpus/GPU-5a1e...           a GPU by its UUID
+    /// i2c/i2c-1/0x40                     a chip by bus and address; what it is soldered into is not known
+    /// emulator/rail                      an emulated sensor by its name
+    /// recording/9f86d0...                a recording by the SHA-256 of its file
+    #[prost(string, tag = "10")]
+    pub rail: ::prost::alloc::string::String,
     #[prost(oneof = "channel::Scale", tags = "7, 8, 9")]
     pub scale: ::core::option::Option<channel::Scale>,
 }
@@ -629,7 +644,7 @@ pub struct Assignment {
     /// Name of the channel that measures the trial.
     #[prost(string, tag = "2")]
     pub channel: ::prost::alloc::string::String,
-    /// Further channels that measure the trial; their energies are added up.
+    /// Further channels that measure the trial; their energies are added up. None may hold another's: see `Channel.rail`.
     #[prost(string, repeated, tag = "6")]
     pub further_channels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(oneof = "assignment::Workload", tags = "3, 4, 5")]

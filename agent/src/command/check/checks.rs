@@ -8,6 +8,7 @@ use crate::inference::locate::Surroundings;
 use crate::inference::release;
 use crate::inference::runtimes;
 use crate::link::ask;
+use crate::machine;
 use crate::sampler::{Event, Sampler, SamplerConfig, Scheduling};
 use crate::sensor::{self, SensorConfig};
 use crate::spool::{OpenError, Spool};
@@ -59,7 +60,6 @@ pub(super) fn sensor(config: &SensorConfig) -> Vec<Finding> {
         Err(error) => return vec![Finding::new(Verdict::Fail, subject, Chain(&error).to_string())],
     };
     let channel = sampler.channel().clone();
-    let source = &channel.source;
     let (mut reading_count, mut lost_count, mut readings) = (0u64, 0u64, sampler.readings());
     let mut last = None;
     let end = Monotonic.now().after(LOOK);
@@ -76,7 +76,8 @@ pub(super) fn sensor(config: &SensorConfig) -> Vec<Finding> {
     }
     let scheduling = sampler.scheduling();
     sampler.stop();
-    let seen = format!("{source}, {reading_count} readings in {} s, {lost_count} lost", LOOK.as_secs());
+    let v1::Channel { source, rail, .. } = &channel;
+    let seen = format!("{source} ({rail}), {reading_count} readings in {} s, {lost_count} lost", LOOK.as_secs());
     if let Some(v1::channel::Scale::Counter(scale)) = &channel.scale {
         let (verdict, detail) = counter::judge(config, scale, last.map(|reading| reading.first));
         return vec![Finding::new(verdict, subject.clone(), seen + &detail), scheduled(&subject, scheduling)];
@@ -209,7 +210,9 @@ pub(super) fn jobs(config: &Config) -> Finding {
     // The folder itself is made when the agent runs.
     let there = dir.ancestors().find(|path| path.exists()).unwrap_or(&dir);
     let free_bytes = rustix::fs::statvfs(there).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    let detail = format!("executed as this user in {}", dir.display());
+    let gpus = machine::gpus(&config.sensors);
+    let gpus = if gpus.is_empty() { "no GPU that NVIDIA's driver tells of".to_owned() } else { gpus.join(", ") };
+    let detail = format!("executed as this user in {}, with {gpus}", dir.display());
     if rustix::process::geteuid().is_root() {
         let advice = "; this user is root, and no job needs that: run the agent as another one";
         return Finding::new(Verdict::Warn, SUBJECT, detail + advice);

@@ -32,6 +32,8 @@ pub struct Description {
     pub name: ChannelName,
     /// Kind of sensor, as in `Channel.source`.
     pub source: &'static str,
+    /// What it measures, as in `Channel.rail`.
+    pub rail: String,
     /// Whether it is measured or estimated.
     pub kind: v1::FigureKind,
     /// Energy of one code, pJ.
@@ -75,8 +77,9 @@ impl<M: EnergyCounter, C: Clock> CounterSensor<M, C> {
 
 impl<M: EnergyCounter, C: Clock> Sensor for CounterSensor<M, C> {
     fn channel(&self) -> v1::Channel {
-        let Description { name, source, kind, picojoules_per_code, update_period, sample_period, tolerance, .. } =
-            &self.description;
+        let Description {
+            name, source, rail, kind, picojoules_per_code, update_period, sample_period, tolerance, ..
+        } = &self.description;
         v1::Channel {
             channel: 0,
             name: name.to_string(),
@@ -90,6 +93,7 @@ impl<M: EnergyCounter, C: Clock> Sensor for CounterSensor<M, C> {
                 gain_ppm: tolerance.map(millionths),
                 update_period_ns: nanoseconds(*update_period),
             })),
+            rail: rail.clone(),
         }
     }
 
@@ -159,6 +163,7 @@ mod tests {
         Description {
             name: "cpu".parse().expect("a name"),
             source: "rapl",
+            rail: "machine".to_owned(),
             kind: v1::FigureKind::Measured,
             picojoules_per_code: 1_000_000,
             range: None,

@@ -33,6 +33,22 @@ impl KernelBus {
     }
 }
 
+/// Major number of the kernel's I2C device files; their minor one is the adapter's (Documentation/admin-guide/devices.txt).
+const MAJOR: u32 = 89;
+
+/// What a chip is by, as in `Channel.rail`: however the device file is named, one chip has one rail.
+pub(crate) fn rail(path: &Path, address: u8) -> String {
+    let adapter = rustix::fs::stat(path).ok().filter(|file| rustix::fs::major(file.st_rdev) == MAJOR);
+    let bus = match adapter {
+        Some(file) => format!("i2c-{}", rustix::fs::minor(file.st_rdev)),
+        None => {
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            path.to_string_lossy().trim_start_matches('/').to_owned()
+        }
+    };
+    format!("{}/{bus}/{address:#04x}", tinywatt_proto::rail::I2C)
+}
+
 impl KernelBusError {
     fn other(errno: rustix::io::Errno) -> Self {
         Self { errno: errno.raw_os_error() }
@@ -120,5 +136,19 @@ mod tests {
         let path = Path::new("/dev/i2c-that-is-not-there");
         assert!(KernelBus::open(path, 0x40).is_err());
         assert_eq!(clock_hz(path), None);
+    }
+
+    #[test]
+    fn a_chip_has_one_rail_however_its_bus_is_named() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (bus, link) = (dir.path().join("bus"), dir.path().join("link"));
+        fs::write(&bus, "").expect("written");
+        std::os::unix::fs::symlink(&bus, &link).expect("linked");
+        assert_eq!(rail(&link, 0x40), rail(&bus, 0x40));
+        assert_eq!(rail(&dir.path().join("./bus"), 0x40), rail(&bus, 0x40));
+        assert_ne!(rail(&bus, 0x41), rail(&bus, 0x40));
+        // None of the kernel's, so it is known by its path alone.
+        assert_eq!(rail(Path::new("/dev/null"), 0x40), "i2c/dev/null/0x40");
+        assert_eq!(rail(Path::new("/nowhere/i2c-1"), 0x4f), "i2c/nowhere/i2c-1/0x4f");
     }
 }

@@ -27,6 +27,7 @@ use tinywatt_proto::v1;
 
 pub(crate) use bus::KernelBus;
 pub use bus::KernelBusError;
+pub(crate) use bus::rail;
 pub use settings::{Adc, AdcError, BusRange, Grade, Settings, ShuntRange};
 
 use self::tracker::Tracker;
@@ -72,6 +73,8 @@ pub struct Identity {
     pub name: String,
     /// "ina219" or "ina219-emulator".
     pub source: &'static str,
+    /// What it measures, as in `Channel.rail`.
+    pub rail: String,
     /// Measured or simulated.
     pub kind: v1::FigureKind,
 }
@@ -315,6 +318,7 @@ impl<B: I2c + Send, C: Clock> Sensor for Ina219<B, C> {
             sample_period_ns: nanoseconds(self.settings.adc.cycle()),
             time_unit_ns: 1_000,
             scale: Some(v1::channel::Scale::ShuntBus(self.settings.scale())),
+            rail: self.identity.rail.clone(),
         }
     }
 

@@ -52,7 +52,8 @@ fn settings() -> Settings {
 }
 
 fn identity() -> Identity {
-    Identity { name: "rail".to_owned(), source: "ina219-emulator", kind: v1::FigureKind::Simulated }
+    let (name, rail) = ("rail".to_owned(), "emulator/rail".to_owned());
+    Identity { name, source: "ina219-emulator", rail, kind: v1::FigureKind::Simulated }
 }
 
 struct Bench {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
+use tinywatt_proto::rail;
 use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::v1;
 
@@ -115,9 +116,12 @@ pub fn open<C: Clock>(config: &NvmlConfig, clock: C) -> Result<CounterSensor<Gpu
         source => failed(source),
     })?;
     let index = device.index().map_err(failed)?;
+    // Of the GPU whose counter is read from now on, however it was named.
+    let uuid = nvml.device_by_index(index).and_then(|device| device.uuid()).map_err(failed)?;
     let description = Description {
         name: config.name.clone(),
         source: "nvml",
+        rail: format!("{}/{uuid}", rail::GPUS),
         kind: v1::FigureKind::Measured,
         picojoules_per_code: PICOJOULES_PER_CODE,
         range: None,
@@ -147,11 +151,18 @@ fn known(nvml: &Nvml) -> Vec<String> {
     (0..count).filter_map(|index| nvml.device_by_index(index).ok().map(|device| described(index, device))).collect()
 }
 
-/// Models of this machine's GPUs; none where there is no driver to ask.
-pub fn names() -> Vec<String> {
-    let Ok(nvml) = load(None) else { return Vec::new() };
-    let count = nvml.device_count().unwrap_or(0);
-    (0..count).filter_map(|index| nvml.device_by_index(index).and_then(|device| device.name()).ok()).collect()
+/// Models of this machine's GPUs, by the first library that sees any: those of the sensors, then the usual one. None where
+/// there is no driver to ask.
+pub fn names<'a>(configured: impl Iterator<Item = &'a NvmlConfig>) -> Vec<String> {
+    let libraries = configured.filter_map(|config| config.library.as_deref()).map(Some).chain([None]);
+    let seen = |library| {
+        let nvml = load(library).ok()?;
+        let count = nvml.device_count().ok()?;
+        let name = |index| nvml.device_by_index(index).and_then(|device| device.name()).ok();
+        let names: Vec<String> = (0..count).filter_map(name).collect();
+        (!names.is_empty()).then_some(names)
+    };
+    libraries.into_iter().find_map(seen).unwrap_or_default()
 }
 
 #[cfg(test)]

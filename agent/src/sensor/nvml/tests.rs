@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::*;
 use crate::clock::Virtual;
-use crate::sensor::{Poll, Sensor};
+use crate::sensor::{Poll, Sensor, SensorConfig};
 
 /// Builds the library; `None`, said aloud, where there is no C compiler. Each test gets its own, with its own counter.
 fn fake() -> Option<(tempfile::TempDir, PathBuf)> {
@@ -49,7 +49,18 @@ fn a_gpu_is_read_by_index_or_uuid_until_it_is_lost() {
     }
     assert_eq!(readings, (1..=8).map(|count| count * 1_000).collect::<Vec<i64>>());
     let Some((_dir, library)) = fake() else { return };
-    assert!(open(&config(&library, "0"), clock).is_ok());
+    let by_index = open(&config(&library, "0"), clock).expect("opens").channel();
+    assert_eq!((by_index.rail.as_str(), &by_index.rail), ("machine/gpus/GPU-0", &channel.rail));
+}
+
+#[test]
+fn the_machines_gpus_are_those_that_a_sensors_library_sees() {
+    let Some((_dir, library)) = fake() else { return };
+    let sensor = |library: &Path| SensorConfig::Nvml(config(library, "0"));
+    let other = SensorConfig::emulator("rail".parse().expect("a name"), 1);
+    let sensors = [other.clone(), sensor(Path::new("/nowhere/libnvidia-ml.so.1")), sensor(&library)];
+    assert_eq!(crate::machine::describe(&sensors).gpus, ["Fake 0", "Fake 1"]);
+    assert_eq!(crate::machine::gpus(&sensors[..2]), crate::machine::gpus(&[]), "one that is not there hides none");
 }
 
 #[test]

@@ -147,6 +147,7 @@ pub fn open<C: Clock>(config: &RaplConfig, clock: C) -> Result<CounterSensor<Zon
     let description = Description {
         name: config.name.clone(),
         source: "rapl",
+        rail: zone.rail(),
         kind: v1::FigureKind::Measured,
         picojoules_per_code: PICOJOULES_PER_CODE,
         range: Some(range),
@@ -256,5 +257,26 @@ pub(crate) mod tests {
         for part in ["chgrp GROUP /sys/class/powercap/intel-rapl:0/energy_uj", "chmod g+r", "udev", "SUBSYSTEM"] {
             assert!(text.contains(part), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn one_zone_has_one_rail_however_it_is_named_and_wherever_it_is_found() {
+        let root = tempfile::tempdir().expect("a folder");
+        lay_out(root.path(), 65_532_610_987);
+        let links = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::symlink(root.path().join("intel-rapl:0"), links.path().join("intel-rapl:0"))
+            .expect("linked");
+        std::os::unix::fs::symlink(root.path().join("intel-rapl:0:0"), links.path().join("intel-rapl:0:0"))
+            .expect("linked");
+        let rail = |root: &Path, zone: &str| {
+            let config = RaplConfig { zone: zone.to_owned(), ..config(root) };
+            open(&config, Virtual::default()).expect("opens").channel().rail
+        };
+        let core = rail(root.path(), "package-0/core");
+        assert_eq!(core, "machine/processors/package-0/core");
+        assert_eq!(rail(root.path(), "core"), core);
+        assert_eq!(rail(links.path(), "core"), core);
+        assert_eq!(rail(links.path(), "package-0"), "machine/processors/package-0");
+        assert_eq!(rail(root.path(), "package-1/dram"), "machine/memory/package-1");
     }
 }

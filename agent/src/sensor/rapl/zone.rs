@@ -4,11 +4,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tinywatt_proto::rail;
+
 use super::RaplError;
 
 /// Folders of the zones that are read through the processor's registers. (Those of `intel-rapl-mmio` show the same
 /// packages again.)
 const PREFIX: &str = "intel-rapl:";
+
+/// How the kernel names packages: `package-0`, `package-0-die-1`.
+const PACKAGE: &str = "package-";
+
+/// How it names their memory.
+const DRAM: &str = "dram";
 
 /// One zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +25,23 @@ pub struct Zone {
     pub name: String,
     /// Its folder.
     pub path: PathBuf,
+}
+
+impl Zone {
+    /// What the zone measures, as in `Channel.rail`. By the names that the kernel gives, not by folders, of which one zone
+    /// may have several.
+    ///
+    /// A package holds what its cores and its uncore take; DRAM is counted beside it (Intel SDM volume 3, "RAPL
+    /// Interfaces"). What is no part of a package is psys, or nothing that we know: either may hold everything.
+    pub fn rail(&self) -> String {
+        if !self.name.starts_with(PACKAGE) {
+            return rail::MACHINE.to_owned();
+        }
+        match self.name.split_once('/') {
+            Some((package, DRAM)) => format!("{}/{package}", rail::MEMORY),
+            _ => format!("{}/{}", rail::PROCESSORS, self.name),
+        }
+    }
 }
 
 /// All zones below a root, packages before what they contain.
@@ -85,5 +110,36 @@ mod tests {
         assert!(error.ends_with("set `zone` to one of package-0/dram, package-1/dram"), "{error}");
         let error = found("psys").expect_err("none");
         assert!(error.contains("'psys'") && error.contains("package-0, package-0/core"), "{error}");
+    }
+
+    #[test]
+    fn rails_tell_what_lies_in_what() {
+        let root = tempfile::tempdir().expect("a folder");
+        lay_out(root.path(), 1);
+        for (id, name) in [("0:2", "uncore"), ("2", "psys"), ("3", "psys-1"), ("4", "package-2-die-1"), ("4:0", "dram")]
+        {
+            let zone = root.path().join(format!("{PREFIX}{id}"));
+            fs::create_dir_all(&zone).expect("a folder");
+            fs::write(zone.join("name"), format!("{name}\n")).expect("written");
+        }
+        // Its package is not readable: nobody knows what it lies in.
+        fs::create_dir_all(root.path().join("intel-rapl:9:0")).expect("a folder");
+        fs::write(root.path().join("intel-rapl:9:0/name"), "core\n").expect("written");
+        let rails: BTreeMap<_, _> = zones(root.path()).iter().map(|zone| (zone.name.clone(), zone.rail())).collect();
+        let expected = [
+            ("core", "machine"),
+            ("package-0", "machine/processors/package-0"),
+            ("package-0/core", "machine/processors/package-0/core"),
+            ("package-0/dram", "machine/memory/package-0"),
+            ("package-0/uncore", "machine/processors/package-0/uncore"),
+            ("package-1", "machine/processors/package-1"),
+            ("package-1/dram", "machine/memory/package-1"),
+            ("package-2-die-1", "machine/processors/package-2-die-1"),
+            ("package-2-die-1/dram", "machine/memory/package-2-die-1"),
+            ("psys", "machine"),
+            ("psys-1", "machine"),
+        ];
+        let rails: Vec<_> = rails.iter().map(|(name, rail)| (name.as_str(), rail.as_str())).collect();
+        assert_eq!(rails, expected);
     }
 }

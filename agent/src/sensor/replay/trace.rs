@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tinywatt_proto::ids::Sha256;
+use tinywatt_proto::rail;
 use tinywatt_proto::sample::{Flags, Reading};
 use tinywatt_proto::time::{MonoNs, Window, nanoseconds};
 use tinywatt_proto::v1;
@@ -115,6 +117,8 @@ pub struct Trace {
     pub picojoules_per_code: u64,
     /// Length of every sample's interval.
     pub interval: Duration,
+    /// Of the file's text: the same recording under another name is no other one.
+    pub sha256: Sha256,
 }
 
 /// One recording with its measured window.
@@ -190,7 +194,7 @@ impl Trace {
             windows.push(entry.window(decimals, unit).map_err(in_recording(index))?);
         }
         let picojoules_per_code = 10u64.pow((unit - FINEST).unsigned_abs());
-        Ok(Self { windows, picojoules_per_code, interval: INTERVAL })
+        Ok(Self { windows, picojoules_per_code, interval: INTERVAL, sha256: Sha256::of(text.as_bytes()) })
     }
 
     /// Measured windows and their inferences, when the first recording begins at `start`.
@@ -235,6 +239,7 @@ impl Trace {
                 // The recordings do not state what their meter may do wrong.
                 gain_ppm: None,
             })),
+            rail: format!("{}/{}", rail::RECORDING, self.sha256),
         }
     }
 

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tinywatt_proto::rail;
 use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::v1;
 
@@ -114,6 +115,7 @@ pub fn open<C: Clock>(config: &TdpConfig, clock: C) -> Result<CounterSensor<Mode
     let description = Description {
         name: config.name.clone(),
         source: "tdp",
+        rail: rail::PROCESSORS.to_owned(),
         kind: v1::FigureKind::Estimated,
         picojoules_per_code: PICOJOULES_PER_CODE,
         range: None,
@@ -150,6 +152,7 @@ mod tests {
         let clock = Virtual::default();
         let mut sensor = open(&config(root.path()), clock.clone()).expect("opens");
         assert_eq!((sensor.channel().kind(), sensor.channel().source.as_str()), (v1::FigureKind::Estimated, "tdp"));
+        assert_eq!(sensor.channel().rail, "machine/processors");
         let mut joules = |user, idle| {
             clock.advance(Duration::from_secs(1));
             write(root.path(), user, idle);

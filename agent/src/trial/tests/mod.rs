@@ -1,5 +1,6 @@
 mod guard;
 mod job;
+mod meters;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

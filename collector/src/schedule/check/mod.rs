@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tinywatt_proto::ids::{NodeId, Sha256};
+use tinywatt_proto::rail::Overlap;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::treatment::Workload;
 
@@ -209,27 +210,67 @@ impl<'a> Check<'a> {
             }
         }
         self.gpu(name, &treatments, row.capabilities.machine.as_ref());
-        // Each channel is looked at once, with all windows that it has to measure. A recording brings its own channel.
+        // Each channel is looked at once, with all windows that it has to measure, and so is each set of channels that
+        // measure together. A recording brings its own channel.
         let mut by_channel: BTreeMap<&str, Vec<&v1::Treatment>> = BTreeMap::new();
+        let mut sets: BTreeSet<Vec<&str>> = BTreeSet::new();
         for treatment in treatments.into_iter().filter(|it| !matches!(it.workload, Some(Workload::Replay(_)) | None)) {
             let first = if treatment.channel.is_empty() { &self.design.channel } else { &treatment.channel };
-            for channel in std::iter::once(first).chain(&treatment.further_channels) {
+            let together: Vec<&str> =
+                std::iter::once(first).chain(&treatment.further_channels).map(String::as_str).collect();
+            for channel in &together {
                 by_channel.entry(channel).or_default().push(treatment);
             }
+            sets.insert(together);
         }
+        // A recording cannot measure what happens now.
+        let is_sensor = |channel: &&v1::Channel| channel.kind() != v1::FigureKind::MeasuredElsewhere;
+        let sensors: Vec<&v1::Channel> = row.capabilities.channels.iter().filter(is_sensor).collect();
         for (channel, treatments) in by_channel {
-            self.channel(name, channel, &treatments, &row.capabilities.channels);
+            self.channel(name, channel, &treatments, &sensors);
+        }
+        for together in sets {
+            self.sum(name, &together, &sensors);
         }
     }
 
-    fn channel(&mut self, node: &str, wanted: &str, treatments: &[&v1::Treatment], channels: &[v1::Channel]) {
-        // A recording cannot measure what happens now.
-        let channels: Vec<_> =
-            channels.iter().filter(|channel| channel.kind() != v1::FigureKind::MeasuredElsewhere).collect();
+    /// Notes what must not be added up of the channels that measure together.
+    fn sum(&mut self, node: &str, together: &[&str], channels: &[&v1::Channel]) {
+        // What is not there, or not named among several, is a problem of its own.
+        let measuring: Vec<&v1::Channel> = together
+            .iter()
+            .filter_map(|wanted| match named(wanted, channels)[..] {
+                [channel] => Some(channel),
+                _ => None,
+            })
+            .collect();
+        let twice = duplicates(measuring.iter().map(|channel| &channel.name)).into_iter().map(|name| {
+            format!("{node}: channel '{name}' is named twice, and its energy would count twice: name each channel once")
+        });
+        let each: BTreeMap<&str, &v1::Channel> =
+            measuring.iter().map(|channel| (channel.name.as_str(), *channel)).collect();
+        let overlaps = Overlap::among(&each.into_values().collect::<Vec<_>>()).into_iter();
+        let overlaps = overlaps.map(|overlap| format!("{node}: {overlap}; name one of the two"));
+        // Assessing refuses that, too, when the hours that a job took are spent.
+        let kinds = measuring.iter().any(|channel| channel.kind != measuring[0].kind).then(|| {
+            let names: Vec<&str> = measuring.iter().map(|channel| channel.name.as_str()).collect();
+            format!(
+                "{node}: channels {} are of different kinds, and a measured joule is never added to an estimated one: \
+                 'collector nodes' lists the kinds, name channels of one",
+                names.join(", ")
+            )
+        });
+        for problem in twice.chain(overlaps).chain(kinds) {
+            // Other channels beside these make no other problem.
+            if !self.problems.contains(&problem) {
+                self.problem(problem);
+            }
+        }
+    }
+
+    fn channel(&mut self, node: &str, wanted: &str, treatments: &[&v1::Treatment], channels: &[&v1::Channel]) {
         let names: Vec<&str> = channels.iter().map(|channel| channel.name.as_str()).collect();
-        let found: Vec<&v1::Channel> =
-            channels.iter().copied().filter(|channel| wanted.is_empty() || channel.name == wanted).collect();
-        match found[..] {
+        match named(wanted, channels)[..] {
             [channel] => self.windows(node, treatments, channel),
             [] if channels.is_empty() => self.problem(format!(
                 "{node}: it has no channel to measure with: add a [[sensor]] to the agent's configuration"
@@ -283,6 +324,11 @@ fn runtime(treatment: &v1::Treatment) -> Option<&str> {
         Workload::Replay(_) => Some("replay"),
         Workload::Job(_) => Some(jobs::RUNTIME),
     }
+}
+
+/// The channels of a name; no name means any.
+fn named<'a>(wanted: &str, channels: &[&'a v1::Channel]) -> Vec<&'a v1::Channel> {
+    channels.iter().copied().filter(|channel| wanted.is_empty() || channel.name == wanted).collect()
 }
 
 fn duplicates<'a>(names: impl Iterator<Item = &'a String>) -> Vec<&'a str> {

@@ -329,6 +329,70 @@ fn every_channel_of_a_job_is_there_and_fast_enough() {
 }
 
 #[test]
+fn channels_that_hold_each_others_joules_are_refused_all_at_once() {
+    let channel = |(name, rail): &(&str, &str)| v1::Channel {
+        name: (*name).to_owned(),
+        rail: (*rail).to_owned(),
+        sample_period_ns: 1_000_000,
+        ..Default::default()
+    };
+    let host = [
+        ("package", "machine/processors/package-0"),
+        ("core", "machine/processors/package-0/core"),
+        ("dram", "machine/memory/package-0"),
+        ("psys", "machine"),
+        ("index", "machine/gpus/GPU-0"),
+        ("uuid", "machine/gpus/GPU-0"),
+        ("old", ""),
+        ("older", ""),
+    ];
+    let check_channels = |of_training: &[&str], of_optimising: &[&str]| {
+        let (mut request, mut nodes) = study();
+        nodes[1].capabilities.channels = host.iter().map(channel).collect();
+        for (treatment, names) in request.treatments[1..].iter_mut().zip([of_training, of_optimising]) {
+            treatment.channel = names[0].to_owned();
+            treatment.further_channels = names[1..].iter().map(|name| (*name).to_owned()).collect();
+        }
+        check(&request, &nodes, |_| true)
+    };
+    for beside in [&["package", "dram", "uuid", "old"][..], &["old", "older"], &["core", "dram"], &["psys", "old"]] {
+        assert_eq!(check_channels(beside, beside), [""; 0], "{beside:?}");
+    }
+    let problems = check_channels(&["package", "core", "dram"], &["core", "package"]);
+    let expected = "host: channel 'core' (machine/processors/package-0/core) is already in channel 'package' \
+                    (machine/processors/package-0): added up, its joules would count twice; name one of the two";
+    assert_eq!(problems, [expected], "once, however many jobs and other channels");
+    let problems = check_channels(&["package", "core", "psys"], &["index", "uuid"]);
+    assert_eq!(problems.len(), 4, "{problems:?}");
+    assert!(problems.iter().any(|problem| problem.contains("'index' and 'uuid' both measure machine/gpus/GPU-0")));
+    let problems = check_channels(&["old", "old"], &["old", "older", "core", "old"]);
+    let twice = "host: channel 'old' is named twice, and its energy would count twice: name each channel once";
+    assert_eq!(problems, [twice]);
+}
+
+#[test]
+fn channels_of_different_kinds_are_refused_before_hours_are_spent() {
+    let (mut request, mut nodes) = study();
+    let channel = |name: &str, kind: v1::FigureKind| v1::Channel {
+        name: name.to_owned(),
+        kind: kind.into(),
+        sample_period_ns: 1_000_000,
+        ..Default::default()
+    };
+    let channels = [channel("gpu", v1::FigureKind::Measured), channel("model", v1::FigureKind::Estimated)];
+    nodes[1].capabilities.channels = channels.to_vec();
+    request.treatments[1].channel = "gpu".to_owned();
+    request.treatments[2].channel = "model".to_owned();
+    assert_eq!(check(&request, &nodes, |_| true), [""; 0], "each for itself");
+    request.treatments[1].further_channels = vec!["model".to_owned()];
+    let problems = check(&request, &nodes, |_| true);
+    assert!(
+        problems.len() == 1 && problems[0].starts_with("host: channels gpu, model are of different"),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn a_carbon_intensity_must_be_one() {
     let carbon = |intensity_g_per_kwh, pue| Some(v1::Carbon { intensity_g_per_kwh, pue, source: "x".to_owned() });
     expect_problem(|request, _| design(request).carbon = carbon(0.0, 1.0), &["carbon", "0 g/kWh"]);
