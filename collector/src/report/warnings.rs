@@ -197,7 +197,7 @@ fn single_replicates(run: &RunReport, rows: &[Row]) -> Option<Warning> {
 /// Phases and windows without an energy. An attempt that a valid one stands in for took nothing from the report.
 fn without_energy(run: &RunReport, rows: &[Row], invalid: &[InvalidAttempt]) -> Vec<Warning> {
     let refused = rows.iter().filter_map(|row| Some((row, row.job.as_ref()?))).flat_map(|(row, job)| {
-        job.phases.iter().filter(|phase| phase.refusal_count > 0).map(move |phase| phase_without_energy(row, phase))
+        job.phases.iter().filter(|phase| phase.refusal_count > 0).map(move |phase| Refused::new(row, phase))
     });
     let is_replaced = |attempt: &&InvalidAttempt| {
         run.attempts.iter().any(|other| {
@@ -216,27 +216,68 @@ fn without_energy(run: &RunReport, rows: &[Row], invalid: &[InvalidAttempt]) -> 
         places.push(place);
         is_first.then_some(Warning { code: "too_short", message })
     });
-    refused.chain(windows).collect()
+    Refused::warnings(refused).into_iter().chain(windows).collect()
 }
 
 /// Code of what is too short for its sensor, in stored results.
 const TOO_SHORT: &str = "window_too_short";
 
-/// Says what a phase lacks, in how many replicates, and why: only one that is too short could be longer.
-fn phase_without_energy(row: &Row, phase: &PhaseFigures) -> Warning {
-    let count = phase.refusal_count + phase.energy_joules.as_ref().map_or(0, |energy| energy.replicate_count);
-    let which = match (phase.refusal_count, count) {
-        (refused, count) if refused == count => String::new(),
-        (refused, count) => format!(" of {refused} of {count} replicates"),
-    };
-    let place = format!("{}, phase {}: no energy{which}", row.treatment, phase.phase);
-    let why = phase.refusals.first().map_or("no reason given", String::as_str);
-    let is_short = !phase.refusal_codes.is_empty() && phase.refusal_codes.iter().all(|code| code == TOO_SHORT);
-    if is_short {
-        Warning { code: "too_short", message: format!("{place}, as it is too short for its sensor ({why}).") }
-    } else {
-        let more = phase.refusals.len().saturating_sub(1);
-        let more = if more > 0 { format!(", and {more} more reasons") } else { String::new() };
-        Warning { code: "no_energy", message: format!("{place}: {why}{more}.") }
+/// A phase that lacks its energy, in some replicates or all.
+struct Refused<'a> {
+    treatment: &'a str,
+    phase: &'a str,
+    /// " of 1 of 3 replicates"; empty for all of them.
+    which: String,
+    /// Only what is too short could be longer.
+    is_short: bool,
+    why: String,
+}
+
+impl<'a> Refused<'a> {
+    fn new(row: &'a Row, phase: &'a PhaseFigures) -> Self {
+        let count = phase.refusal_count + phase.energy_joules.as_ref().map_or(0, |energy| energy.replicate_count);
+        let which = match (phase.refusal_count, count) {
+            (refused, count) if refused == count => String::new(),
+            (refused, count) => format!(" of {refused} of {count} replicates"),
+        };
+        let first = phase.refusals.first().map_or("no reason given", String::as_str);
+        let is_short = !phase.refusal_codes.is_empty() && phase.refusal_codes.iter().all(|code| code == TOO_SHORT);
+        let more = match phase.refusals.len().saturating_sub(1) {
+            more if more > 0 && !is_short => format!(", and {more} more reasons"),
+            _ => String::new(),
+        };
+        Self { treatment: &row.treatment, phase: &phase.phase, which, is_short, why: format!("{first}{more}") }
+    }
+
+    /// One warning for what several treatments lack alike, with the reason of the first.
+    fn warnings(all: impl Iterator<Item = Self>) -> Vec<Warning> {
+        let mut groups: Vec<Vec<Self>> = Vec::new();
+        for one in all {
+            match groups.iter_mut().find(|group| group[0].is_alike(&one)) {
+                Some(group) => group.push(one),
+                None => groups.push(vec![one]),
+            }
+        }
+        groups.iter().map(|group| Self::warning(group)).collect()
+    }
+
+    fn is_alike(&self, other: &Self) -> bool {
+        let whole = |one: &Self| (one.phase.to_owned(), one.which.clone(), one.is_short);
+        whole(self) == whole(other) && (self.is_short || self.why == other.why)
+    }
+
+    fn warning(group: &[Self]) -> Warning {
+        let Self { treatment, phase, which, is_short, why } = &group[0];
+        let names: Vec<String> = group.iter().map(|one| one.treatment.to_owned()).collect();
+        let place = format!("phase {phase} of {}: no energy{which}", super::comparable::named(&names));
+        if *is_short {
+            let whose = if group.len() > 1 { format!("{treatment}: ") } else { String::new() };
+            Warning {
+                code: "too_short",
+                message: format!("{place}, as it is too short for its sensor ({whose}{why})."),
+            }
+        } else {
+            Warning { code: "no_energy", message: format!("{place}: {why}.") }
+        }
     }
 }

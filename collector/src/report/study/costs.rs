@@ -5,6 +5,7 @@ use super::super::job::{PhaseFigures, WHOLE_JOB};
 use super::super::scale::Prefix;
 use super::super::table::{JoulesOverReplicates, Report, Row};
 use super::super::text::{Table, TextTable};
+use super::Study;
 use super::cells::{PLUS_MINUS, joules_cell, largest_scale, plus_minus, spread_scale};
 use super::tables::{lead, title};
 use crate::result::Kind;
@@ -13,7 +14,8 @@ use crate::result::Kind;
 const JOULES_PER_WH: f64 = 3_600.0;
 
 /// Framework and phase.
-pub(super) fn training(report: &Report, rows: &[&Row], kind: Kind) -> TextTable {
+pub(super) fn training(report: &Report, study: &Study, rows: &[&Row], kind: Kind) -> TextTable {
+    let teachers: Vec<String> = rows.iter().filter_map(|row| taught(report, study, row)).collect();
     let lines: Vec<(&Row, &PhaseFigures)> = rows
         .iter()
         .filter_map(|row| Some((*row, row.job.as_ref()?)))
@@ -28,10 +30,30 @@ pub(super) fn training(report: &Report, rows: &[&Row], kind: Kind) -> TextTable 
     table.note(format!(
         "{PLUS_MINUS}; k=2 how far the sensor may be off. \"{WHOLE_JOB}\" includes starting, loading and saving."
     ));
+    teachers.into_iter().for_each(|note| table.note(note));
     refusals(&mut table, &lines);
     above_idle_refusals(&mut table, &lines);
     carbon_note(&mut table, report.header.carbon.as_ref());
     table.finish()
+}
+
+/// What a training costs beside its own rows: that of the model from which it learns.
+fn taught(report: &Report, study: &Study, row: &Row) -> Option<String> {
+    let is_training = |job: &&String| {
+        **job != row.treatment && report.rows.iter().any(|other| other.treatment == **job && other.workload == "train")
+    };
+    let relation = study.relations.iter().find(|relation| {
+        relation.jobs.contains(&row.treatment)
+            && report.rows.iter().any(|model| model.treatment == relation.treatment && model.family == row.family)
+    })?;
+    let teachers: Vec<&str> = relation.jobs.iter().filter(is_training).map(String::as_str).collect();
+    (!teachers.is_empty()).then(|| {
+        format!(
+            "{} learns from what {} made, whose cost comes on top here, and is counted in the break-even.",
+            row.treatment,
+            teachers.join(" and ")
+        )
+    })
 }
 
 /// Framework and technique.

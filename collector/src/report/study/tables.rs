@@ -18,7 +18,7 @@ pub(in crate::report) fn tables(report: &Report, study: &Study) -> Vec<TextTable
             let is_asked = |row: &&Row| row.kind == Some(kind) && workloads.contains(&row.workload);
             report.rows.iter().filter(is_asked).collect()
         };
-        tables.push(costs::training(report, &rows(&["train"]), kind));
+        tables.push(costs::training(report, study, &rows(&["train"]), kind));
         tables.push(costs::optimising(report, &rows(&["optimise", "build"]), kind));
     }
     tables.push(quality(report));

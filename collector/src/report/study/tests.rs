@@ -347,7 +347,7 @@ fn a_phase_without_energy_for_another_reason_is_not_called_too_short() {
         change(&mut run, "resnet8-torch", |measurement| refuse_evaluation(measurement, code, edges));
         let report = values(&run);
         let message = assert_warned(&report, &run, "no_energy");
-        assert_eq!(message, format!("resnet8-torch, phase evaluate: no energy: {edges}."));
+        assert_eq!(message, format!("phase evaluate of resnet8-torch: no energy: {edges}."));
         assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
     }
     // One replicate of three: the others have one.
@@ -357,9 +357,43 @@ fn a_phase_without_energy_for_another_reason_is_not_called_too_short() {
     let report = values(&run);
     let message = assert_warned(&report, &run, "no_energy");
     assert!(
-        message.starts_with("resnet8-torch, phase evaluate: no energy of 1 of 3 replicates: its edges"),
+        message.starts_with("phase evaluate of resnet8-torch: no energy of 1 of 3 replicates: its edges"),
         "{message}"
     );
+}
+
+#[test]
+fn what_several_jobs_lack_alike_is_told_once() {
+    let mut run = study();
+    for (job, why) in [("resnet8-torch", "0.06 s"), ("resnet8-tensorflow", "0.07 s")] {
+        change(&mut run, job, |measurement| refuse_evaluation(measurement, Some("window_too_short"), why));
+    }
+    let report = values(&run);
+    let message = assert_warned(&report, &run, "too_short");
+    assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+    let (which, why) = message.split_once(": no energy, as it is too short for its sensor ").unwrap();
+    assert!(which.contains("resnet8-torch") && which.contains("resnet8-tensorflow"), "{message}");
+    // The first one's reason, and whose it is.
+    let first = which.strip_prefix("phase evaluate of ").unwrap().split(',').next().unwrap();
+    let seconds = if first == "resnet8-torch" { "0.06 s" } else { "0.07 s" };
+    assert_eq!(why, format!("({first}: {seconds})."));
+}
+
+#[test]
+fn a_student_says_that_its_teachers_training_comes_on_top() {
+    let mut run = study();
+    assert!(!render(&run, ReportFormat::Markdown).contains("comes on top"));
+    let of = |name: &str| name == "resnet8-torch";
+    let student = run.treatments.iter_mut().find(|facts| of(&facts.name)).unwrap();
+    if let Workload::Job { needs, .. } = &mut student.workload {
+        needs.push("resnet8-tensorflow".to_owned());
+    }
+    let text = render(&run, ReportFormat::Markdown);
+    assert!(text.contains("resnet8-torch learns from what resnet8-tensorflow made, whose cost comes on top"), "{text}");
+    let report = values(&run);
+    let relations = &report.study.as_ref().unwrap().relations;
+    let of_student = relations.iter().find(|relation| relation.jobs.iter().any(|job| of(job))).unwrap();
+    assert!(of_student.jobs.contains(&"resnet8-tensorflow".to_owned()), "{:?}", of_student.jobs);
 }
 
 #[test]
@@ -383,7 +417,7 @@ fn a_phase_that_its_sensor_cannot_see_is_refused() {
     let message = assert_warned(&report, &run, "too_short");
     assert_eq!(
         message,
-        "resnet8-torch, phase evaluate: no energy, as it is too short for its sensor (4 readings in 0.4 s, 100 needed)."
+        "phase evaluate of resnet8-torch: no energy, as it is too short for its sensor (4 readings in 0.4 s, 100 needed)."
     );
     let phase = &row(&report, "resnet8-torch").job.as_ref().unwrap().phases[1];
     assert_eq!((&phase.energy_joules, phase.co2_grams, phase.refusal_count), (&None, None, 3));
