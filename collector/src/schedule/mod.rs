@@ -6,7 +6,9 @@ mod check;
 mod command;
 mod event;
 mod plan;
+mod reach;
 mod state;
+mod trials;
 
 pub mod driver;
 pub mod workload;

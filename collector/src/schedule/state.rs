@@ -9,17 +9,15 @@
 //! node takes the next trial that can be executed, of the same block, a later one, or another run. When one that it
 //! needs has used up its attempts, it is skipped, and so is everything that needs it in turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tinywatt_proto::ids::{AttemptId, BootId, NodeId, RunId};
 use tinywatt_proto::time::MonoNs;
 
-use super::{Command, Config, Counts, Event, OpenAttempt, RunEnd, RunPlan, TrialPlan};
+use super::trials::{Run, Status, Trial};
+use super::{Command, Config, Counts, Event, OpenAttempt, RunEnd, RunPlan};
 use crate::result::InvalidReason;
-
-/// Trials that one announcement names; of more it gives the number.
-const SKIPPED_NAMED_MAX: usize = 8;
 
 /// Everything the schedule knows.
 #[derive(Debug, Clone)]
@@ -41,31 +39,6 @@ struct Node {
     executing: Option<AttemptId>,
     /// When it was last told to stop that.
     cancelled_at: Option<MonoNs>,
-}
-
-#[derive(Debug, Clone)]
-struct Run {
-    run: RunId,
-    attempt_count_max: u32,
-    trials: Vec<Trial>,
-    invalid_attempt_count: u32,
-}
-
-#[derive(Debug, Clone)]
-struct Trial {
-    plan: TrialPlan,
-    attempt_count: u32,
-    status: Status,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    Pending,
-    Open,
-    Valid,
-    Exhausted,
-    /// Never executed: what it needs can never be valid.
-    Skipped,
 }
 
 #[derive(Debug, Clone)]
@@ -127,17 +100,7 @@ impl State {
 
     fn run_submitted(&mut self, plan: RunPlan, commands: &mut Vec<Command>) {
         let RunPlan { run, attempt_count_max, trials, invalid_attempt_count, open_attempts } = plan;
-        let trials = trials.into_iter().map(|plan| Trial {
-            attempt_count: plan.attempt_count,
-            status: match (plan.is_valid, plan.attempt_count < attempt_count_max) {
-                (true, _) => Status::Valid,
-                (false, true) => Status::Pending,
-                (false, false) => Status::Exhausted,
-            },
-            plan,
-        });
-        let trials = trials.collect();
-        self.runs.push(Run { run: run.clone(), attempt_count_max, trials, invalid_attempt_count });
+        self.runs.push(Run::new(run.clone(), attempt_count_max, trials, invalid_attempt_count));
         for open in &open_attempts {
             let Some(trial) = self.trial_mut(&open.attempt) else { continue };
             trial.status = Status::Open;
@@ -371,31 +334,19 @@ impl State {
         self.end_if_done(&attempt.run, commands);
     }
 
-    /// Skips every trial that can never be executed, and says why.
     fn skip(&mut self, id: &RunId, commands: &mut Vec<Command>) {
         let Some(run) = self.run_mut(id) else { return };
-        let needs: Vec<&[u32]> = run.trials.iter().map(|trial| trial.plan.needs.as_slice()).collect();
-        let lost = unreachable(&needs, |trial| match run.trials[trial].status {
-            Status::Valid | Status::Open => Reach::Valid,
-            Status::Pending => Reach::ByNeeds,
-            Status::Exhausted | Status::Skipped => Reach::Never,
-        });
-        let lost: Vec<usize> = lost.into_iter().filter(|trial| run.trials[*trial].status == Status::Pending).collect();
-        if lost.is_empty() {
-            return;
+        if let Some(text) = run.skip() {
+            let counts = run.counts();
+            commands.push(Command::Announce { run: id.clone(), text, counts });
         }
-        lost.iter().for_each(|trial| run.trials[*trial].status = Status::Skipped);
-        let text = run.skipped_text(&lost);
-        commands.push(Command::Announce { run: id.clone(), text, counts: run.counts() });
     }
 
     fn end_if_done(&mut self, run: &RunId, commands: &mut Vec<Command>) {
-        let Some(found) = self.runs.iter().find(|candidate| candidate.run == *run) else { return };
-        if found.trials.iter().any(|trial| matches!(trial.status, Status::Pending | Status::Open)) {
-            return;
+        let end = self.runs.iter().find(|candidate| candidate.run == *run).and_then(Run::end);
+        if let Some(end) = end {
+            self.end(run, end, commands);
         }
-        let is_complete = found.trials.iter().all(|trial| trial.status == Status::Valid);
-        self.end(run, if is_complete { RunEnd::Completed } else { RunEnd::Incomplete }, commands);
     }
 
     fn end(&mut self, run: &RunId, end: RunEnd, commands: &mut Vec<Command>) {
@@ -412,104 +363,6 @@ impl State {
     fn trial_mut(&mut self, attempt: &AttemptId) -> Option<&mut Trial> {
         self.run_mut(&attempt.run)?.trials.get_mut(usize::try_from(attempt.trial).ok()?)
     }
-}
-
-impl Run {
-    /// The trial that the node executes next: first by block, then by the number of attempts it has had, of those that
-    /// have all they need.
-    fn next(&self, node: &NodeId) -> Option<u32> {
-        let waiting = self.trials.iter().zip(0u32..);
-        let waiting = waiting.filter(|(trial, _)| {
-            trial.status == Status::Pending && trial.plan.node == *node && self.has_what_it_needs(trial)
-        });
-        waiting.min_by_key(|(trial, index)| (trial.plan.block, trial.attempt_count, *index)).map(|(_, index)| index)
-    }
-
-    fn has_what_it_needs(&self, trial: &Trial) -> bool {
-        trial.plan.needs.iter().all(|needed| self.trial(*needed).is_some_and(|needed| needed.status == Status::Valid))
-    }
-
-    fn trial(&self, index: u32) -> Option<&Trial> {
-        self.trials.get(usize::try_from(index).ok()?)
-    }
-
-    /// Names the trials just skipped, and those that they miss.
-    fn skipped_text(&self, skipped: &[usize]) -> String {
-        let needs = skipped.iter().flat_map(|trial| &self.trials[*trial].plan.needs);
-        let missed: BTreeSet<u32> = needs
-            .filter(|needed| self.trial(**needed).is_none_or(|needed| needed.status == Status::Exhausted))
-            .copied()
-            .collect();
-        let missed: Vec<String> = missed
-            .into_iter()
-            .map(|index| {
-                let treatment =
-                    self.trial(index).map_or("a treatment that is not there", |trial| &trial.plan.treatment);
-                format!("{treatment}, trial {index}")
-            })
-            .collect();
-        let missed = if missed.is_empty() { "each other".to_owned() } else { missed.join(" and ") };
-        let named = skipped.iter().take(SKIPPED_NAMED_MAX);
-        let named: Vec<_> =
-            named.map(|trial| format!("{}, trial {trial}", self.trials[*trial].plan.treatment)).collect();
-        let more = match skipped.len().saturating_sub(SKIPPED_NAMED_MAX) {
-            0 => String::new(),
-            more => format!("; and {more} more"),
-        };
-        let are = if skipped.len() == 1 { "1 trial is" } else { &format!("{} trials are", skipped.len()) };
-        format!("{are} skipped for want of {missed}, which has no valid attempt: {}{more}", named.join("; "))
-    }
-
-    fn counts(&self) -> Counts {
-        let count = |trials: usize| u32::try_from(trials).expect("the submission's check bounds the number of trials");
-        Counts {
-            trial_count: count(self.trials.len()),
-            valid_count: count(self.trials.iter().filter(|trial| trial.status == Status::Valid).count()),
-            invalid_attempt_count: self.invalid_attempt_count,
-            skipped_count: count(self.trials.iter().filter(|trial| trial.status == Status::Skipped).count()),
-        }
-    }
-}
-
-/// What decides whether a trial can still become valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// It is, or its attempt has begun.
-    Valid,
-    /// When all it needs can.
-    ByNeeds,
-    /// It cannot.
-    Never,
-}
-
-/// The trials that can never become valid, by what each needs; trials that need each other are among them.
-pub(super) fn unreachable(needs: &[&[u32]], reach: impl Fn(usize) -> Reach) -> Vec<usize> {
-    let mut missing: Vec<usize> = needs.iter().map(|needs| needs.len()).collect();
-    let mut waiting: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (trial, needs) in needs.iter().enumerate() {
-        for needed in needs.iter().filter_map(|needed| usize::try_from(*needed).ok()) {
-            waiting.entry(needed).or_default().push(trial);
-        }
-    }
-    let mut is_reachable = vec![false; needs.len()];
-    let is_first = |trial: &usize| match reach(*trial) {
-        Reach::Valid => true,
-        Reach::ByNeeds => needs[*trial].is_empty(),
-        Reach::Never => false,
-    };
-    let mut found: Vec<usize> = (0..needs.len()).filter(is_first).collect();
-    while let Some(trial) = found.pop() {
-        if std::mem::replace(&mut is_reachable[trial], true) {
-            continue;
-        }
-        for waiting in waiting.remove(&trial).unwrap_or_default() {
-            missing[waiting] -= 1;
-            if missing[waiting] == 0 && reach(waiting) == Reach::ByNeeds {
-                found.push(waiting);
-            }
-        }
-    }
-    (0..needs.len()).filter(|trial| !is_reachable[*trial]).collect()
 }
 
 fn seconds(duration: Duration) -> String {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::schedule::TrialPlan;
 
 const GRACE: Duration = Duration::from_secs(60);
 const LIMIT: Duration = Duration::from_secs(150);
