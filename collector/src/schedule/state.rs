@@ -8,6 +8,9 @@
 //! A trial that needs what others make is held back until each of them has a valid attempt, and holds up nothing: its
 //! node takes the next trial that can be executed, of the same block, a later one, or another run. When one that it
 //! needs has used up its attempts, it is skipped, and so is everything that needs it in turn.
+//!
+//! An attempt needs neither its node's link nor this program: the agent goes on, and the outcome waits in its spool. So
+//! it is given up only when its limit is over, or when the agent that worked on it is known to be no more.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,9 +18,26 @@ use std::time::Duration;
 use tinywatt_proto::ids::{AttemptId, BootId, NodeId, RunId};
 use tinywatt_proto::time::MonoNs;
 
+use super::open::Open;
 use super::trials::{Run, Status, Trial};
 use super::{Command, Config, Counts, Event, OpenAttempt, RunEnd, RunPlan};
 use crate::result::InvalidReason;
+
+/// Why an agent is to stop what nobody waits for.
+const JUDGED: &str = "the attempt has been judged already";
+
+/// A node as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// The node.
+    pub node: NodeId,
+    /// Whether its agent is there.
+    pub is_connected: bool,
+    /// What it executes, or is waited for with.
+    pub attempt: Option<AttemptId>,
+    /// When that is given up, should the node stay away.
+    pub given_up_after: Option<Duration>,
+}
 
 /// Everything the schedule knows.
 #[derive(Debug, Clone)]
@@ -32,6 +52,7 @@ pub struct State {
 
 #[derive(Debug, Clone)]
 struct Node {
+    /// The start of its agent.
     boot: BootId,
     /// Since when the node is gone; `None` while it is connected.
     gone_since: Option<MonoNs>,
@@ -39,22 +60,6 @@ struct Node {
     executing: Option<AttemptId>,
     /// When it was last told to stop that.
     cancelled_at: Option<MonoNs>,
-}
-
-#[derive(Debug, Clone)]
-struct Open {
-    node: NodeId,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The agent works on it.
-    Executing { deadline: MonoNs },
-    /// The agent is done; the outcome is in its spool, or was lost with the assignment.
-    OutcomeAwaited { deadline: MonoNs },
-    /// The outcome is in the store; nothing that happens to the node can break it any more.
-    Assessing,
 }
 
 impl State {
@@ -67,17 +72,23 @@ impl State {
     pub fn step(&mut self, at: MonoNs, event: Event) -> Vec<Command> {
         let mut commands = Vec::new();
         match event {
-            Event::RunSubmitted(plan) => self.run_submitted(plan, &mut commands),
-            Event::NodeConnected { node, boot, running } => {
-                self.node_connected(at, &node, boot, running, &mut commands);
+            Event::RunSubmitted(plan) => self.run_submitted(at, plan, &mut commands),
+            Event::NodeConnected { node, boot, running, spooled } => {
+                self.node_connected(at, &node, boot, running, spooled, &mut commands);
             }
             Event::NodeDisconnected { node } => {
                 if let Some(node) = self.nodes.get_mut(&node) {
                     node.gone_since.get_or_insert(at);
                 }
             }
-            Event::OpenEndedProgress { node, attempt } => self.open_ended_progress(at, &node, &attempt),
-            Event::Finished { node, attempt } => self.finished(at, &node, &attempt),
+            Event::Progress { node, attempt, is_open_ended } => {
+                self.progress(at, &node, &attempt, is_open_ended, &mut commands);
+            }
+            Event::Finished { node, attempt, spooled } => self.finished(at, &node, &attempt, spooled),
+            Event::Delivered { node, delivery_id } => {
+                let of_node = self.open.values_mut().filter(|open| open.node == node);
+                of_node.for_each(|open| open.delivered(at, self.config.grace, delivery_id));
+            }
             Event::OutcomeCommitted { node, attempt } => self.outcome_committed(&node, attempt, &mut commands),
             Event::Assessed { attempt, invalid_reasons } => self.judge(&attempt, &invalid_reasons, &mut commands),
             Event::CancelRun { run } => self.cancel_run(at, &run, &mut commands),
@@ -92,27 +103,56 @@ impl State {
         self.runs.iter().find(|candidate| candidate.run == *run).map(Run::counts)
     }
 
-    /// The nodes that are connected, each with what it executes.
-    pub fn connected_nodes(&self) -> impl Iterator<Item = (&NodeId, Option<&AttemptId>)> {
+    /// Every node that is connected, with what it executes, or that is gone, with what is waited for.
+    pub fn nodes(&self, at: MonoNs) -> Vec<NodeView> {
         let connected = self.nodes.iter().filter(|(_, node)| node.gone_since.is_none());
-        connected.map(|(id, node)| (id, node.executing.as_ref()))
+        let connected = connected.map(|(id, node)| NodeView {
+            node: id.clone(),
+            is_connected: true,
+            attempt: node.executing.clone(),
+            given_up_after: None,
+        });
+        let awaited = self.open.iter().filter(|(_, open)| !open.is_assessing() && !self.is_connected(&open.node));
+        let awaited = awaited.map(|(attempt, open)| {
+            let gone_since = self.nodes.get(&open.node).and_then(|node| node.gone_since);
+            let given_up_at = open.given_up_at(gone_since, self.config.grace);
+            NodeView {
+                node: open.node.clone(),
+                is_connected: false,
+                attempt: Some(attempt.clone()),
+                given_up_after: Some(given_up_at.since(at)),
+            }
+        });
+        connected.chain(awaited).collect()
     }
 
-    fn run_submitted(&mut self, plan: RunPlan, commands: &mut Vec<Command>) {
+    /// The nodes whose delivery is to be told: an outcome lies behind other records.
+    pub fn nodes_behind(&self) -> Vec<NodeId> {
+        self.open.values().filter(|open| open.is_behind()).map(|open| open.node.clone()).collect()
+    }
+
+    /// The attempts of a node whose outcome is not there yet.
+    pub fn outstanding(&self, node: &NodeId) -> Vec<AttemptId> {
+        let of_node = self.open.iter().filter(|(_, open)| open.node == *node && !open.is_assessing());
+        of_node.map(|(attempt, _)| attempt.clone()).collect()
+    }
+
+    fn is_connected(&self, node: &NodeId) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.gone_since.is_none())
+    }
+
+    fn run_submitted(&mut self, at: MonoNs, plan: RunPlan, commands: &mut Vec<Command>) {
         let RunPlan { run, attempt_count_max, trials, invalid_attempt_count, open_attempts } = plan;
         self.runs.push(Run::new(run.clone(), attempt_count_max, trials, invalid_attempt_count));
-        for open in &open_attempts {
-            let Some(trial) = self.trial_mut(&open.attempt) else { continue };
+        for OpenAttempt { attempt, boot, has_outcome } in open_attempts {
+            let Some(trial) = self.trial_mut(&attempt) else { continue };
             trial.status = Status::Open;
-            let node = trial.plan.node.clone();
-            self.open.insert(open.attempt.clone(), Open { node, stage: Stage::Assessing });
-        }
-        for OpenAttempt { attempt, has_outcome } in open_attempts {
+            let (node, limit) = (trial.plan.node.clone(), trial.plan.limit);
             if has_outcome {
+                self.open.insert(attempt.clone(), Open::assessing(node));
                 commands.push(Command::Assess { attempt });
             } else {
-                let message = "the collector was restarted while the attempt was executing".to_owned();
-                self.invalidate(&attempt, "collector_restarted", message, commands);
+                self.open.insert(attempt, Open::new(node, boot, at, limit));
             }
         }
         self.skip(&run, commands);
@@ -125,51 +165,71 @@ impl State {
         id: &NodeId,
         boot: BootId,
         running: Option<AttemptId>,
+        spooled: Option<u64>,
         commands: &mut Vec<Command>,
     ) {
-        let known = self.nodes.get(id);
-        let is_restarted = known.is_some_and(|node| node.boot != boot);
         let node = Node { boot, gone_since: None, executing: running.clone(), cancelled_at: None };
         self.nodes.insert(id.clone(), node);
-        let open = self.open.iter().filter(|(_, open)| open.node == *id && open.stage != Stage::Assessing);
-        let open: Vec<(AttemptId, Stage)> = open.map(|(attempt, open)| (attempt.clone(), open.stage)).collect();
-        for (attempt, stage) in open {
-            if is_restarted && matches!(stage, Stage::Executing { .. }) {
-                let message = format!("the agent of {id} was restarted while the attempt was executing");
-                self.invalidate(&attempt, "agent_restarted", message, commands);
-            } else if running.as_ref() != Some(&attempt) {
+        let grace = self.config.grace;
+        let mut lost = Vec::new();
+        for (attempt, open) in self.open.iter_mut().filter(|(_, open)| open.node == *id && !open.is_assessing()) {
+            if open.is_lost_with(boot) {
+                lost.push(attempt.clone());
+            } else if running.as_ref() == Some(attempt) {
+                open.execute();
+            } else {
                 // Finished while the connection was down, or the assignment never arrived. The first way an outcome is
                 // in the spool, which outlives the agent, and has to get here yet.
-                self.await_outcome(at, &attempt);
+                open.await_outcome(at, grace, spooled);
             }
         }
+        for attempt in lost {
+            let message = format!(
+                "the agent of {id} was restarted while the attempt was executing, or another agent took its name"
+            );
+            self.invalidate(&attempt, "agent_restarted", message, commands);
+        }
         if let Some(attempt) = running.filter(|attempt| !self.is_executing(id, attempt)) {
-            self.cancel_attempt(at, id, attempt, "the attempt has been judged already", commands);
+            self.cancel_attempt(at, id, attempt, JUDGED, commands);
         }
     }
 
-    fn open_ended_progress(&mut self, at: MonoNs, node: &NodeId, attempt: &AttemptId) {
-        let Some(limit) = self.trial_mut(attempt).map(|trial| trial.plan.limit) else { return };
-        if let Some(open) = self.open.get_mut(attempt).filter(|open| open.node == *node)
-            && let Stage::Executing { deadline } = &mut open.stage
-        {
-            *deadline = at.after(limit);
+    fn progress(
+        &mut self,
+        at: MonoNs,
+        id: &NodeId,
+        attempt: &AttemptId,
+        is_open_ended: bool,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        let is_new = node.executing.is_none();
+        if is_new {
+            // It had the assignment, and had not begun, when it said that it executes nothing.
+            node.executing = Some(attempt.clone());
+            node.cancelled_at = None;
+        }
+        match self.open.get_mut(attempt).filter(|open| open.node == *id && !open.is_assessing()) {
+            Some(open) if is_new => open.execute(),
+            Some(open) if is_open_ended => open.prolong(at),
+            Some(_) => {}
+            None if is_new => self.cancel_attempt(at, id, attempt.clone(), JUDGED, commands),
+            None => {}
         }
     }
 
-    fn finished(&mut self, at: MonoNs, id: &NodeId, attempt: &AttemptId) {
+    fn finished(&mut self, at: MonoNs, id: &NodeId, attempt: &AttemptId, spooled: Option<u64>) {
         let Some(node) = self.nodes.get_mut(id).filter(|node| node.executing.as_ref() == Some(attempt)) else { return };
         node.executing = None;
         node.cancelled_at = None;
-        if self.is_executing(id, attempt) {
-            self.await_outcome(at, attempt);
+        if let Some(open) = self.open.get_mut(attempt).filter(|open| open.node == *id && open.is_executing()) {
+            open.await_outcome(at, self.config.grace, spooled);
         }
     }
 
     fn outcome_committed(&mut self, node: &NodeId, attempt: AttemptId, commands: &mut Vec<Command>) {
-        let awaited = self.open.get_mut(&attempt).filter(|open| open.node == *node && open.stage != Stage::Assessing);
-        if let Some(open) = awaited {
-            open.stage = Stage::Assessing;
+        if let Some(open) = self.open.get_mut(&attempt).filter(|open| open.node == *node && !open.is_assessing()) {
+            open.assess();
             commands.push(Command::Assess { attempt });
         }
     }
@@ -183,7 +243,7 @@ impl State {
         for (attempt, open) in attempts {
             self.open.remove(&attempt);
             // What is fully measured gets its result all the same.
-            if open.stage != Stage::Assessing {
+            if !open.is_assessing() {
                 let message = "the run was cancelled".to_owned();
                 self.stop(at, &open.node, &attempt, &message, commands);
                 let reason = InvalidReason { code: "cancelled".to_owned(), message };
@@ -195,29 +255,14 @@ impl State {
     }
 
     fn tick(&mut self, at: MonoNs, commands: &mut Vec<Command>) {
-        let open: Vec<(AttemptId, Open)> = self.open.iter().map(|(id, open)| (id.clone(), open.clone())).collect();
-        for (attempt, Open { node, stage }) in open {
-            let gone_since = self.nodes.get(&node).and_then(|node| node.gone_since);
-            let is_lost = gone_since.is_some_and(|since| since.after(self.config.grace) <= at);
-            let grace = seconds(self.config.grace);
-            match stage {
-                Stage::Assessing => {}
-                _ if is_lost => {
-                    let message = format!("{node} was not connected for {grace}");
-                    self.invalidate(&attempt, "node_lost", message, commands);
-                }
-                Stage::Executing { deadline } if deadline <= at => {
-                    let limit = self.trial_mut(&attempt).map_or(Duration::ZERO, |trial| trial.plan.limit);
-                    let message = format!("no outcome after {}, more than any attempt should take", seconds(limit));
-                    self.stop(at, &node, &attempt, "the attempt took too long", commands);
-                    self.invalidate(&attempt, "timed_out", message, commands);
-                }
-                Stage::OutcomeAwaited { deadline } if deadline <= at => {
-                    let message = format!("{node} no longer executes the attempt and delivered no outcome for {grace}");
-                    self.invalidate(&attempt, "outcome_missing", message, commands);
-                }
-                Stage::Executing { .. } | Stage::OutcomeAwaited { .. } => {}
-            }
+        let given_up = self.open.iter().filter_map(|(attempt, open)| {
+            let gone_since = self.nodes.get(&open.node).map(|node| node.gone_since);
+            let reason = open.given_up(at, gone_since, self.config.grace)?;
+            Some((attempt.clone(), open.node.clone(), reason))
+        });
+        for (attempt, node, reason) in given_up.collect::<Vec<_>>() {
+            self.stop(at, &node, &attempt, "the attempt took too long", commands);
+            self.invalidate(&attempt, &reason.code, reason.message, commands);
         }
         self.repeat_cancellations(at, commands);
     }
@@ -234,7 +279,7 @@ impl State {
                 let text = format!("{id} does not stop {attempt}; if this goes on, restart its agent");
                 commands.push(Command::Announce { run: attempt.run.clone(), text, counts });
             }
-            self.cancel_attempt(at, &id, attempt, "the attempt has been judged already", commands);
+            self.cancel_attempt(at, &id, attempt, JUDGED, commands);
         }
     }
 
@@ -253,29 +298,23 @@ impl State {
             trial.attempt_count += 1;
             trial.status = Status::Open;
             let attempt = AttemptId { run: run.run.clone(), trial: trial_index, attempt: trial.attempt_count };
-            let deadline = at.after(trial.plan.limit);
+            let limit = trial.plan.limit;
             let text =
                 format!("{id} begins {}, trial {trial_index}, attempt {}", trial.plan.treatment, attempt.attempt);
             let counts = run.counts();
-            self.open.insert(attempt.clone(), Open { node: id.clone(), stage: Stage::Executing { deadline } });
             let node = self.nodes.get_mut(&id).expect("it was just found");
             node.executing = Some(attempt.clone());
             node.cancelled_at = None;
-            commands.push(Command::Assign { node: id, attempt: attempt.clone() });
+            let boot = node.boot;
+            self.open.insert(attempt.clone(), Open::new(id.clone(), Some(boot), at, limit));
+            commands.push(Command::Assign { node: id, boot, attempt: attempt.clone() });
             commands.push(Command::Announce { run: attempt.run, text, counts });
-        }
-    }
-
-    fn await_outcome(&mut self, at: MonoNs, attempt: &AttemptId) {
-        let deadline = at.after(self.config.grace);
-        if let Some(open) = self.open.get_mut(attempt) {
-            open.stage = Stage::OutcomeAwaited { deadline };
         }
     }
 
     fn is_executing(&self, node: &NodeId, attempt: &AttemptId) -> bool {
         let open = self.open.get(attempt);
-        open.is_some_and(|open| open.node == *node && matches!(open.stage, Stage::Executing { .. }))
+        open.is_some_and(|open| open.node == *node && open.is_executing())
     }
 
     /// Cancels what the node executes, if it is this.
@@ -363,10 +402,6 @@ impl State {
     fn trial_mut(&mut self, attempt: &AttemptId) -> Option<&mut Trial> {
         self.run_mut(&attempt.run)?.trials.get_mut(usize::try_from(attempt.trial).ok()?)
     }
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.0} s", duration.as_secs_f64())
 }
 
 #[cfg(test)]
