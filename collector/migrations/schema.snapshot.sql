@@ -6,7 +6,7 @@ CREATE TABLE attempt (
     node TEXT NOT NULL,
     started_unix_ns INTEGER NOT NULL CHECK (started_unix_ns >= 0),
     -- A trial's result; NULL until it is assessed, and never changed after.
-    result TEXT CHECK (json_valid(result)),
+    result TEXT CHECK (json_valid(result)), boot_id BLOB CHECK (length(boot_id) = 16),
     UNIQUE (run, trial, attempt)
 ) STRICT;
 

@@ -19,6 +19,7 @@ pub mod result;
 pub mod schedule;
 pub mod server;
 pub mod service;
+mod shuffle;
 pub mod statistics;
 pub mod store;
 pub mod tflite;

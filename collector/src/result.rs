@@ -60,7 +60,7 @@ impl fmt::Display for InvalidReason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvalidReason {
     /// Constant word for programs: "readings_lost", "clipped", "idle_drift", "window_too_short", "clock_error",
-    /// "agent_restarted", "collector_restarted", "node_lost", "failed" ...
+    /// "agent_restarted", "node_lost", "outcome_missing", "failed" ...
     pub code: String,
     /// For people, with the figures that decided.
     pub message: String,

@@ -28,7 +28,7 @@ use crate::service::telemetry::Telemetry;
 use crate::store::{OpenError, Store, WriteError};
 
 /// How often an idle connection is tried, and how long it may then stay silent. A node whose cable is pulled is noticed
-/// within 20 s, well inside the grace that it has to come back; and for no longer is its name taken when it returns.
+/// within 20 s, so that people are told soon; and for no longer is its name taken when it returns.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Time that open streams get to end by themselves. Commits take milliseconds; what is not acknowledged stays in the

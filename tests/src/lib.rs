@@ -88,6 +88,15 @@ impl Process {
         Ok(())
     }
 
+    /// Sends a signal by name: "STOP", "CONT".
+    ///
+    /// # Errors
+    /// When there is nobody to send it to.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status()?;
+        if sent.success() { Ok(()) } else { bail!("the signal {name} was not sent: {sent}") }
+    }
+
     /// Exit code, when the program has ended.
     pub fn exit_code(&mut self) -> Option<i32> {
         self.child.try_wait().ok().flatten().map(|status| status.code().unwrap_or(-1))

@@ -101,14 +101,13 @@ fn spooled(folder: &Path) -> Result<i64> {
     Ok(connection.query_row("SELECT count(*) FROM record", [], |row| row.get(0))?)
 }
 
-fn check_report(report: &Value, code: &str) -> Result<()> {
+/// The run is complete; gives why attempts were invalid.
+fn check_report(report: &Value) -> Result<Vec<&str>> {
     ensure!(report["header"]["state"] == "completed", "{}", report["header"]);
     ensure!(report["header"]["attempt_count_valid"] == 4, "{}", report["header"]);
     let invalid = report["invalid_attempts"].as_array().context("invalid attempts")?;
-    let codes: Vec<_> =
-        invalid.iter().flat_map(|attempt| attempt["reasons"].as_array().into_iter().flatten()).collect();
-    ensure!(codes.iter().any(|reason| reason["code"] == code), "no attempt is invalid with {code}: {codes:?}");
-    Ok(())
+    let reasons = invalid.iter().flat_map(|attempt| attempt["reasons"].as_array().into_iter().flatten());
+    Ok(reasons.filter_map(|reason| reason["code"].as_str()).collect())
 }
 
 struct Bench {
@@ -132,7 +131,9 @@ fn start() -> Result<Bench> {
 fn an_agent_killed_in_mid_trial() -> Result<()> {
     let mut bench = start()?;
     bench.agent.kill_and_restart()?;
-    check_report(&wait_for_end(&bench.collector)?, "agent_restarted")?;
+    let report = wait_for_end(&bench.collector)?;
+    let codes = check_report(&report)?;
+    ensure!(codes.contains(&"agent_restarted"), "{codes:?}");
     check_store(bench.folder.path())
 }
 
@@ -140,7 +141,11 @@ fn an_agent_killed_in_mid_trial() -> Result<()> {
 fn a_collector_killed_in_mid_trial() -> Result<()> {
     let mut bench = start()?;
     bench.collector.kill_and_restart()?;
-    check_report(&wait_for_end(&bench.collector)?, "collector_restarted")?;
+    let report = wait_for_end(&bench.collector)?;
+    let codes = check_report(&report)?;
+    // The agent went on, and its trial counts. A busy machine may spoil an attempt, for reasons of its own.
+    let broken = ["agent_restarted", "collector_restarted", "node_lost", "outcome_missing", "timed_out"];
+    ensure!(!codes.iter().any(|code| broken.contains(code)), "{codes:?}");
     check_store(bench.folder.path())?;
     // What was not acknowledged before the kill was sent again: nothing is left behind but what is being sampled now.
     wait_for("an empty spool", Duration::from_secs(10), || (spooled(bench.folder.path()).ok()? < 8).then_some(()))

@@ -89,13 +89,15 @@ impl Session {
 
         let (work, telling) = mpsc::channel(WORK_COUNT_MAX);
         let running = link.counter.begin();
-        let hello = v1::WorkHello { node: node.to_string(), boot_id: boot.to_vec(), running };
+        let last = link.spool.last_delivery_id();
+        // After what is executing was looked up: an outcome is in the spool before its trial has ended.
+        let spooled_delivery_id = Some(*last.borrow());
+        let hello = v1::WorkHello { node: node.to_string(), boot_id: boot.to_vec(), running, spooled_delivery_id };
         send(&work, work_request::Item::Hello(hello), "work")?;
         let telling = ReceiverStream::new(telling).map(|item| v1::WorkRequest { item: Some(item) });
         let mut client = AssignmentServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let orders = client.work(telling).await.map_err(refused("work"))?.into_inner();
 
-        let last = link.spool.last_delivery_id();
         Ok(Self {
             collector_version,
             deliver,
@@ -156,7 +158,8 @@ impl Session {
                     }
                 }
                 Some(trial) = link.counter.finished() => {
-                    let finished = work_request::Item::Finished(v1::Finished { trial: Some(trial) });
+                    let finished = v1::Finished { trial: Some(trial), spooled_delivery_id: Some(*self.last.borrow()) };
+                    let finished = work_request::Item::Finished(finished);
                     self.work.try_send(finished).map_err(|_| LinkError::WorkNotRead)?;
                 }
                 _ = progress.tick() => {

@@ -48,7 +48,15 @@ fn rows(nodes: &[v1::NodeSummary]) -> String {
 
 fn state(node: &v1::NodeSummary) -> String {
     match (&node.running, node.connected) {
-        (_, false) => format!("away, last seen {}", table::instant(node.last_seen_unix_ns)),
+        (None, false) => format!("away, last seen {}", table::instant(node.last_seen_unix_ns)),
+        (Some(trial), false) => format!(
+            "away, last seen {}\nwaited for: {} trial {} attempt {}\n(`collector cancel {}` gives it up)",
+            table::instant(node.last_seen_unix_ns),
+            trial.run_id,
+            trial.trial,
+            trial.attempt,
+            trial.run_id
+        ),
         (None, true) => "free".to_owned(),
         (Some(trial), true) => format!("{} trial {} attempt {}", trial.run_id, trial.trial, trial.attempt),
     }
@@ -123,8 +131,13 @@ mod tests {
         node.connected = false;
         node.clock_error_ns = None;
         node.last_seen_unix_ns = 1_700_000_000_000_000_000;
-        let text = rows(&[node]);
+        let text = rows(std::slice::from_ref(&node));
         for part in ["away, last seen 2023-11-14 22:13:20Z", "not yet probed"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        node.running = Some(v1::TrialKey { run_id: "digits-k3f9".to_owned(), trial: 3, attempt: 1 });
+        let text = rows(&[node]);
+        for part in ["away, last seen", "waited for: digits-k3f9 trial 3 attempt 1", "`collector cancel digits-k3f9`"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }

@@ -10,12 +10,10 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-use tinywatt_proto::ids::Sha256;
 use tinywatt_proto::inputs::{Encoding, InputSet};
 
 use super::{Dataset, DatasetError, Kind, Part, Request, cifar10, digits, first, limited, load, plain, svhn};
+use crate::shuffle::shuffle;
 
 /// What to prepare.
 #[derive(Debug, Clone)]
@@ -144,24 +142,9 @@ pub fn repeated_count(train: &InputSet, validation: &InputSet, test: &InputSet) 
 /// A data set's inputs in the order in which they are dealt to the parts.
 fn order(name: &str, count: usize) -> Vec<usize> {
     let key = [b"tinywatt split 1", name.as_bytes()].concat();
-    let mut random = ChaCha8Rng::from_seed(Sha256::of(&key).0);
     let mut order: Vec<usize> = (0..count).collect();
-    for last in (1..count).rev() {
-        order.swap(last, below(last + 1, &mut random));
-    }
+    shuffle(&mut order, &key);
     order
-}
-
-/// A number below `bound`, each equally likely: 32-bit draws, those at or above the largest multiple of `bound` again.
-fn below(bound: usize, random: &mut impl Rng) -> usize {
-    let bound = u32::try_from(bound).expect("an input set's count has 32 bits");
-    let accepted = u32::MAX - u32::MAX % bound;
-    loop {
-        let draw = random.next_u32();
-        if draw < accepted {
-            return (draw % bound) as usize;
-        }
-    }
 }
 
 /// The first inputs of an order, in the order of the set.

@@ -1,6 +1,6 @@
 //! What the state machine wants done.
 
-use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
+use tinywatt_proto::ids::{AttemptId, BootId, NodeId, RunId};
 
 use crate::result::InvalidReason;
 
@@ -11,6 +11,8 @@ pub enum Command {
     Assign {
         /// The node, connected and free.
         node: NodeId,
+        /// The start of its agent.
+        boot: BootId,
         /// The attempt.
         attempt: AttemptId,
     },

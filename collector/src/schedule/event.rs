@@ -19,18 +19,22 @@ pub enum Event {
         boot: BootId,
         /// What it executes since before this connection.
         running: Option<AttemptId>,
+        /// The newest record of its spool, if it says so: outcomes that are still to come are no later.
+        spooled: Option<u64>,
     },
     /// The connection of an agent ended.
     NodeDisconnected {
         /// Its node.
         node: NodeId,
     },
-    /// An agent works in a phase whose length nobody knows beforehand.
-    OpenEndedProgress {
+    /// An agent works.
+    Progress {
         /// Its node.
         node: NodeId,
         /// What it executes.
         attempt: AttemptId,
+        /// Whether it is in a phase whose length nobody knows beforehand.
+        is_open_ended: bool,
     },
     /// An agent is free again; the outcome is on its way.
     Finished {
@@ -38,6 +42,15 @@ pub enum Event {
         node: NodeId,
         /// What it executed.
         attempt: AttemptId,
+        /// The newest record of its spool, if it says so: the outcome is no later.
+        spooled: Option<u64>,
+    },
+    /// Records of a node are in the store.
+    Delivered {
+        /// The node.
+        node: NodeId,
+        /// The newest of them.
+        delivery_id: u64,
     },
     /// An outcome is in the store.
     OutcomeCommitted {
@@ -86,7 +99,7 @@ pub struct TrialPlan {
     pub block: u32,
     /// Its treatment, for people.
     pub treatment: String,
-    /// Time an attempt gets.
+    /// Time an attempt gets, from when it is assigned or taken up by a restarted collector.
     pub limit: Duration,
     /// Positions of the trials that must be valid before it is executed.
     pub needs: Vec<u32>,
@@ -101,6 +114,8 @@ pub struct TrialPlan {
 pub struct OpenAttempt {
     /// The attempt.
     pub attempt: AttemptId,
+    /// The start of the agent that was told to execute it; `None` when the store does not say.
+    pub boot: Option<BootId>,
     /// Whether its outcome had been committed: then nothing is broken and it is assessed as ever.
     pub has_outcome: bool,
 }

@@ -5,8 +5,11 @@
 mod check;
 mod command;
 mod event;
+mod open;
 mod plan;
+mod reach;
 mod state;
+mod trials;
 
 pub mod driver;
 pub mod workload;
@@ -19,12 +22,13 @@ pub use check::{ATTEMPT_COUNT_MAX, TRIAL_COUNT_MAX, check};
 pub use command::{Command, Counts, RunEnd};
 pub use event::{Event, OpenAttempt, RunPlan, TrialPlan};
 pub use plan::{plan, run_duration};
-pub use state::State;
+pub use state::{NodeView, State};
 
 /// How patient the schedule is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// How long a node may be gone, or an outcome outstanding, before the attempt is given up.
+    /// How long an outcome may be outstanding when nothing more arrives that it could be behind. A node that is gone
+    /// has until the attempt's own limit.
     pub grace: Duration,
 }
 

@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-use tinywatt_proto::ids::Sha256;
 use tinywatt_proto::time::nanoseconds;
 use tinywatt_proto::v1;
 
 use super::workload;
+use crate::shuffle::shuffle;
 
 /// Lays out the trials of a run. The same arguments give the same list, on every machine and with every version.
 ///
@@ -27,7 +25,7 @@ pub fn plan(design: &v1::Design, treatments: &[v1::Treatment]) -> Vec<v1::Planne
         for node in &nodes {
             let executes = |treatment: &&v1::Treatment| nodes_of(design, treatment).iter().any(|own| own == node);
             let mut order: Vec<&v1::Treatment> = treatments.iter().filter(executes).collect();
-            shuffle(&mut order, &mut generator(design.seed, block, node));
+            shuffle(&mut order, &key(design.seed, block, node));
             for treatment in order {
                 trials.push(v1::PlannedTrial {
                     trial: u32::try_from(trials.len()).expect("the submission's check bounds the number of trials"),
@@ -118,34 +116,13 @@ pub fn run_duration(trials: &[v1::PlannedTrial]) -> Duration {
     }
 }
 
-/// ChaCha with 8 rounds, keyed with SHA-256("tinywatt order 1" ‖ seed ‖ block ‖ node), integers little-endian.
-fn generator(seed: u64, block: u32, node: &str) -> ChaCha8Rng {
+/// What an order is drawn from: "tinywatt order 1" ‖ seed ‖ block ‖ node, integers little-endian.
+fn key(seed: u64, block: u32, node: &str) -> Vec<u8> {
     let mut key = b"tinywatt order 1".to_vec();
     key.extend_from_slice(&seed.to_le_bytes());
     key.extend_from_slice(&block.to_le_bytes());
     key.extend_from_slice(node.as_bytes());
-    ChaCha8Rng::from_seed(Sha256::of(&key).0)
-}
-
-/// Fisher and Yates, from the last place down: place `i` changes with a random place of `0..=i`.
-///
-/// Written out here, because a library may change its own between versions, and with it every published order.
-fn shuffle<T>(items: &mut [T], random: &mut impl Rng) {
-    for last in (1..items.len()).rev() {
-        items.swap(last, below(last + 1, random));
-    }
-}
-
-/// A number below `bound`, each equally likely: 32-bit draws, those at or above the largest multiple of `bound` again.
-fn below(bound: usize, random: &mut impl Rng) -> usize {
-    let bound = u32::try_from(bound).expect("a list of treatments is shorter than 2^32");
-    let accepted = u32::MAX - u32::MAX % bound;
-    loop {
-        let draw = random.next_u32();
-        if draw < accepted {
-            return usize::try_from(draw % bound).expect("32 bits fit");
-        }
-    }
+    key
 }
 
 #[cfg(test)]

@@ -8,18 +8,36 @@
 //! A trial that needs what others make is held back until each of them has a valid attempt, and holds up nothing: its
 //! node takes the next trial that can be executed, of the same block, a later one, or another run. When one that it
 //! needs has used up its attempts, it is skipped, and so is everything that needs it in turn.
+//!
+//! An attempt needs neither its node's link nor this program: the agent goes on, and the outcome waits in its spool. So
+//! it is given up only when its limit is over, or when the agent that worked on it is known to be no more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tinywatt_proto::ids::{AttemptId, BootId, NodeId, RunId};
 use tinywatt_proto::time::MonoNs;
 
-use super::{Command, Config, Counts, Event, OpenAttempt, RunEnd, RunPlan, TrialPlan};
+use super::open::Open;
+use super::trials::{Run, Status, Trial};
+use super::{Command, Config, Counts, Event, OpenAttempt, RunEnd, RunPlan};
 use crate::result::InvalidReason;
 
-/// Trials that one announcement names; of more it gives the number.
-const SKIPPED_NAMED_MAX: usize = 8;
+/// Why an agent is to stop what nobody waits for.
+const JUDGED: &str = "the attempt has been judged already";
+
+/// A node as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// The node.
+    pub node: NodeId,
+    /// Whether its agent is there.
+    pub is_connected: bool,
+    /// What it executes, or is waited for with.
+    pub attempt: Option<AttemptId>,
+    /// When that is given up, should the node stay away.
+    pub given_up_after: Option<Duration>,
+}
 
 /// Everything the schedule knows.
 #[derive(Debug, Clone)]
@@ -34,6 +52,7 @@ pub struct State {
 
 #[derive(Debug, Clone)]
 struct Node {
+    /// The start of its agent.
     boot: BootId,
     /// Since when the node is gone; `None` while it is connected.
     gone_since: Option<MonoNs>,
@@ -41,47 +60,6 @@ struct Node {
     executing: Option<AttemptId>,
     /// When it was last told to stop that.
     cancelled_at: Option<MonoNs>,
-}
-
-#[derive(Debug, Clone)]
-struct Run {
-    run: RunId,
-    attempt_count_max: u32,
-    trials: Vec<Trial>,
-    invalid_attempt_count: u32,
-}
-
-#[derive(Debug, Clone)]
-struct Trial {
-    plan: TrialPlan,
-    attempt_count: u32,
-    status: Status,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    Pending,
-    Open,
-    Valid,
-    Exhausted,
-    /// Never executed: what it needs can never be valid.
-    Skipped,
-}
-
-#[derive(Debug, Clone)]
-struct Open {
-    node: NodeId,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The agent works on it.
-    Executing { deadline: MonoNs },
-    /// The agent is done; the outcome is in its spool, or was lost with the assignment.
-    OutcomeAwaited { deadline: MonoNs },
-    /// The outcome is in the store; nothing that happens to the node can break it any more.
-    Assessing,
 }
 
 impl State {
@@ -94,17 +72,23 @@ impl State {
     pub fn step(&mut self, at: MonoNs, event: Event) -> Vec<Command> {
         let mut commands = Vec::new();
         match event {
-            Event::RunSubmitted(plan) => self.run_submitted(plan, &mut commands),
-            Event::NodeConnected { node, boot, running } => {
-                self.node_connected(at, &node, boot, running, &mut commands);
+            Event::RunSubmitted(plan) => self.run_submitted(at, plan, &mut commands),
+            Event::NodeConnected { node, boot, running, spooled } => {
+                self.node_connected(at, &node, boot, running, spooled, &mut commands);
             }
             Event::NodeDisconnected { node } => {
                 if let Some(node) = self.nodes.get_mut(&node) {
                     node.gone_since.get_or_insert(at);
                 }
             }
-            Event::OpenEndedProgress { node, attempt } => self.open_ended_progress(at, &node, &attempt),
-            Event::Finished { node, attempt } => self.finished(at, &node, &attempt),
+            Event::Progress { node, attempt, is_open_ended } => {
+                self.progress(at, &node, &attempt, is_open_ended, &mut commands);
+            }
+            Event::Finished { node, attempt, spooled } => self.finished(at, &node, &attempt, spooled),
+            Event::Delivered { node, delivery_id } => {
+                let of_node = self.open.values_mut().filter(|open| open.node == node);
+                of_node.for_each(|open| open.delivered(at, self.config.grace, delivery_id));
+            }
             Event::OutcomeCommitted { node, attempt } => self.outcome_committed(&node, attempt, &mut commands),
             Event::Assessed { attempt, invalid_reasons } => self.judge(&attempt, &invalid_reasons, &mut commands),
             Event::CancelRun { run } => self.cancel_run(at, &run, &mut commands),
@@ -119,37 +103,56 @@ impl State {
         self.runs.iter().find(|candidate| candidate.run == *run).map(Run::counts)
     }
 
-    /// The nodes that are connected, each with what it executes.
-    pub fn connected_nodes(&self) -> impl Iterator<Item = (&NodeId, Option<&AttemptId>)> {
+    /// Every node that is connected, with what it executes, or that is gone, with what is waited for.
+    pub fn nodes(&self, at: MonoNs) -> Vec<NodeView> {
         let connected = self.nodes.iter().filter(|(_, node)| node.gone_since.is_none());
-        connected.map(|(id, node)| (id, node.executing.as_ref()))
+        let connected = connected.map(|(id, node)| NodeView {
+            node: id.clone(),
+            is_connected: true,
+            attempt: node.executing.clone(),
+            given_up_after: None,
+        });
+        let awaited = self.open.iter().filter(|(_, open)| !open.is_assessing() && !self.is_connected(&open.node));
+        let awaited = awaited.map(|(attempt, open)| {
+            let gone_since = self.nodes.get(&open.node).and_then(|node| node.gone_since);
+            let given_up_at = open.given_up_at(gone_since, self.config.grace);
+            NodeView {
+                node: open.node.clone(),
+                is_connected: false,
+                attempt: Some(attempt.clone()),
+                given_up_after: Some(given_up_at.since(at)),
+            }
+        });
+        connected.chain(awaited).collect()
     }
 
-    fn run_submitted(&mut self, plan: RunPlan, commands: &mut Vec<Command>) {
+    /// The nodes whose delivery is to be told: an outcome lies behind other records.
+    pub fn nodes_behind(&self) -> Vec<NodeId> {
+        self.open.values().filter(|open| open.is_behind()).map(|open| open.node.clone()).collect()
+    }
+
+    /// The attempts of a node whose outcome is not there yet.
+    pub fn outstanding(&self, node: &NodeId) -> Vec<AttemptId> {
+        let of_node = self.open.iter().filter(|(_, open)| open.node == *node && !open.is_assessing());
+        of_node.map(|(attempt, _)| attempt.clone()).collect()
+    }
+
+    fn is_connected(&self, node: &NodeId) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.gone_since.is_none())
+    }
+
+    fn run_submitted(&mut self, at: MonoNs, plan: RunPlan, commands: &mut Vec<Command>) {
         let RunPlan { run, attempt_count_max, trials, invalid_attempt_count, open_attempts } = plan;
-        let trials = trials.into_iter().map(|plan| Trial {
-            attempt_count: plan.attempt_count,
-            status: match (plan.is_valid, plan.attempt_count < attempt_count_max) {
-                (true, _) => Status::Valid,
-                (false, true) => Status::Pending,
-                (false, false) => Status::Exhausted,
-            },
-            plan,
-        });
-        let trials = trials.collect();
-        self.runs.push(Run { run: run.clone(), attempt_count_max, trials, invalid_attempt_count });
-        for open in &open_attempts {
-            let Some(trial) = self.trial_mut(&open.attempt) else { continue };
+        self.runs.push(Run::new(run.clone(), attempt_count_max, trials, invalid_attempt_count));
+        for OpenAttempt { attempt, boot, has_outcome } in open_attempts {
+            let Some(trial) = self.trial_mut(&attempt) else { continue };
             trial.status = Status::Open;
-            let node = trial.plan.node.clone();
-            self.open.insert(open.attempt.clone(), Open { node, stage: Stage::Assessing });
-        }
-        for OpenAttempt { attempt, has_outcome } in open_attempts {
+            let (node, limit) = (trial.plan.node.clone(), trial.plan.limit);
             if has_outcome {
+                self.open.insert(attempt.clone(), Open::assessing(node));
                 commands.push(Command::Assess { attempt });
             } else {
-                let message = "the collector was restarted while the attempt was executing".to_owned();
-                self.invalidate(&attempt, "collector_restarted", message, commands);
+                self.open.insert(attempt, Open::new(node, boot, at, limit));
             }
         }
         self.skip(&run, commands);
@@ -162,51 +165,71 @@ impl State {
         id: &NodeId,
         boot: BootId,
         running: Option<AttemptId>,
+        spooled: Option<u64>,
         commands: &mut Vec<Command>,
     ) {
-        let known = self.nodes.get(id);
-        let is_restarted = known.is_some_and(|node| node.boot != boot);
         let node = Node { boot, gone_since: None, executing: running.clone(), cancelled_at: None };
         self.nodes.insert(id.clone(), node);
-        let open = self.open.iter().filter(|(_, open)| open.node == *id && open.stage != Stage::Assessing);
-        let open: Vec<(AttemptId, Stage)> = open.map(|(attempt, open)| (attempt.clone(), open.stage)).collect();
-        for (attempt, stage) in open {
-            if is_restarted && matches!(stage, Stage::Executing { .. }) {
-                let message = format!("the agent of {id} was restarted while the attempt was executing");
-                self.invalidate(&attempt, "agent_restarted", message, commands);
-            } else if running.as_ref() != Some(&attempt) {
+        let grace = self.config.grace;
+        let mut lost = Vec::new();
+        for (attempt, open) in self.open.iter_mut().filter(|(_, open)| open.node == *id && !open.is_assessing()) {
+            if open.is_lost_with(boot) {
+                lost.push(attempt.clone());
+            } else if running.as_ref() == Some(attempt) {
+                open.execute();
+            } else {
                 // Finished while the connection was down, or the assignment never arrived. The first way an outcome is
                 // in the spool, which outlives the agent, and has to get here yet.
-                self.await_outcome(at, &attempt);
+                open.await_outcome(at, grace, spooled);
             }
         }
+        for attempt in lost {
+            let message = format!(
+                "the agent of {id} was restarted while the attempt was executing, or another agent took its name"
+            );
+            self.invalidate(&attempt, "agent_restarted", message, commands);
+        }
         if let Some(attempt) = running.filter(|attempt| !self.is_executing(id, attempt)) {
-            self.cancel_attempt(at, id, attempt, "the attempt has been judged already", commands);
+            self.cancel_attempt(at, id, attempt, JUDGED, commands);
         }
     }
 
-    fn open_ended_progress(&mut self, at: MonoNs, node: &NodeId, attempt: &AttemptId) {
-        let Some(limit) = self.trial_mut(attempt).map(|trial| trial.plan.limit) else { return };
-        if let Some(open) = self.open.get_mut(attempt).filter(|open| open.node == *node)
-            && let Stage::Executing { deadline } = &mut open.stage
-        {
-            *deadline = at.after(limit);
+    fn progress(
+        &mut self,
+        at: MonoNs,
+        id: &NodeId,
+        attempt: &AttemptId,
+        is_open_ended: bool,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        let is_new = node.executing.is_none();
+        if is_new {
+            // It had the assignment, and had not begun, when it said that it executes nothing.
+            node.executing = Some(attempt.clone());
+            node.cancelled_at = None;
+        }
+        match self.open.get_mut(attempt).filter(|open| open.node == *id && !open.is_assessing()) {
+            Some(open) if is_new => open.execute(),
+            Some(open) if is_open_ended => open.prolong(at),
+            Some(_) => {}
+            None if is_new => self.cancel_attempt(at, id, attempt.clone(), JUDGED, commands),
+            None => {}
         }
     }
 
-    fn finished(&mut self, at: MonoNs, id: &NodeId, attempt: &AttemptId) {
+    fn finished(&mut self, at: MonoNs, id: &NodeId, attempt: &AttemptId, spooled: Option<u64>) {
         let Some(node) = self.nodes.get_mut(id).filter(|node| node.executing.as_ref() == Some(attempt)) else { return };
         node.executing = None;
         node.cancelled_at = None;
-        if self.is_executing(id, attempt) {
-            self.await_outcome(at, attempt);
+        if let Some(open) = self.open.get_mut(attempt).filter(|open| open.node == *id && open.is_executing()) {
+            open.await_outcome(at, self.config.grace, spooled);
         }
     }
 
     fn outcome_committed(&mut self, node: &NodeId, attempt: AttemptId, commands: &mut Vec<Command>) {
-        let awaited = self.open.get_mut(&attempt).filter(|open| open.node == *node && open.stage != Stage::Assessing);
-        if let Some(open) = awaited {
-            open.stage = Stage::Assessing;
+        if let Some(open) = self.open.get_mut(&attempt).filter(|open| open.node == *node && !open.is_assessing()) {
+            open.assess();
             commands.push(Command::Assess { attempt });
         }
     }
@@ -220,7 +243,7 @@ impl State {
         for (attempt, open) in attempts {
             self.open.remove(&attempt);
             // What is fully measured gets its result all the same.
-            if open.stage != Stage::Assessing {
+            if !open.is_assessing() {
                 let message = "the run was cancelled".to_owned();
                 self.stop(at, &open.node, &attempt, &message, commands);
                 let reason = InvalidReason { code: "cancelled".to_owned(), message };
@@ -232,29 +255,14 @@ impl State {
     }
 
     fn tick(&mut self, at: MonoNs, commands: &mut Vec<Command>) {
-        let open: Vec<(AttemptId, Open)> = self.open.iter().map(|(id, open)| (id.clone(), open.clone())).collect();
-        for (attempt, Open { node, stage }) in open {
-            let gone_since = self.nodes.get(&node).and_then(|node| node.gone_since);
-            let is_lost = gone_since.is_some_and(|since| since.after(self.config.grace) <= at);
-            let grace = seconds(self.config.grace);
-            match stage {
-                Stage::Assessing => {}
-                _ if is_lost => {
-                    let message = format!("{node} was not connected for {grace}");
-                    self.invalidate(&attempt, "node_lost", message, commands);
-                }
-                Stage::Executing { deadline } if deadline <= at => {
-                    let limit = self.trial_mut(&attempt).map_or(Duration::ZERO, |trial| trial.plan.limit);
-                    let message = format!("no outcome after {}, more than any attempt should take", seconds(limit));
-                    self.stop(at, &node, &attempt, "the attempt took too long", commands);
-                    self.invalidate(&attempt, "timed_out", message, commands);
-                }
-                Stage::OutcomeAwaited { deadline } if deadline <= at => {
-                    let message = format!("{node} no longer executes the attempt and delivered no outcome for {grace}");
-                    self.invalidate(&attempt, "outcome_missing", message, commands);
-                }
-                Stage::Executing { .. } | Stage::OutcomeAwaited { .. } => {}
-            }
+        let given_up = self.open.iter().filter_map(|(attempt, open)| {
+            let gone_since = self.nodes.get(&open.node).map(|node| node.gone_since);
+            let reason = open.given_up(at, gone_since, self.config.grace)?;
+            Some((attempt.clone(), open.node.clone(), reason))
+        });
+        for (attempt, node, reason) in given_up.collect::<Vec<_>>() {
+            self.stop(at, &node, &attempt, "the attempt took too long", commands);
+            self.invalidate(&attempt, &reason.code, reason.message, commands);
         }
         self.repeat_cancellations(at, commands);
     }
@@ -271,7 +279,7 @@ impl State {
                 let text = format!("{id} does not stop {attempt}; if this goes on, restart its agent");
                 commands.push(Command::Announce { run: attempt.run.clone(), text, counts });
             }
-            self.cancel_attempt(at, &id, attempt, "the attempt has been judged already", commands);
+            self.cancel_attempt(at, &id, attempt, JUDGED, commands);
         }
     }
 
@@ -290,29 +298,23 @@ impl State {
             trial.attempt_count += 1;
             trial.status = Status::Open;
             let attempt = AttemptId { run: run.run.clone(), trial: trial_index, attempt: trial.attempt_count };
-            let deadline = at.after(trial.plan.limit);
+            let limit = trial.plan.limit;
             let text =
                 format!("{id} begins {}, trial {trial_index}, attempt {}", trial.plan.treatment, attempt.attempt);
             let counts = run.counts();
-            self.open.insert(attempt.clone(), Open { node: id.clone(), stage: Stage::Executing { deadline } });
             let node = self.nodes.get_mut(&id).expect("it was just found");
             node.executing = Some(attempt.clone());
             node.cancelled_at = None;
-            commands.push(Command::Assign { node: id, attempt: attempt.clone() });
+            let boot = node.boot;
+            self.open.insert(attempt.clone(), Open::new(id.clone(), Some(boot), at, limit));
+            commands.push(Command::Assign { node: id, boot, attempt: attempt.clone() });
             commands.push(Command::Announce { run: attempt.run, text, counts });
-        }
-    }
-
-    fn await_outcome(&mut self, at: MonoNs, attempt: &AttemptId) {
-        let deadline = at.after(self.config.grace);
-        if let Some(open) = self.open.get_mut(attempt) {
-            open.stage = Stage::OutcomeAwaited { deadline };
         }
     }
 
     fn is_executing(&self, node: &NodeId, attempt: &AttemptId) -> bool {
         let open = self.open.get(attempt);
-        open.is_some_and(|open| open.node == *node && matches!(open.stage, Stage::Executing { .. }))
+        open.is_some_and(|open| open.node == *node && open.is_executing())
     }
 
     /// Cancels what the node executes, if it is this.
@@ -371,31 +373,19 @@ impl State {
         self.end_if_done(&attempt.run, commands);
     }
 
-    /// Skips every trial that can never be executed, and says why.
     fn skip(&mut self, id: &RunId, commands: &mut Vec<Command>) {
         let Some(run) = self.run_mut(id) else { return };
-        let needs: Vec<&[u32]> = run.trials.iter().map(|trial| trial.plan.needs.as_slice()).collect();
-        let lost = unreachable(&needs, |trial| match run.trials[trial].status {
-            Status::Valid | Status::Open => Reach::Valid,
-            Status::Pending => Reach::ByNeeds,
-            Status::Exhausted | Status::Skipped => Reach::Never,
-        });
-        let lost: Vec<usize> = lost.into_iter().filter(|trial| run.trials[*trial].status == Status::Pending).collect();
-        if lost.is_empty() {
-            return;
+        if let Some(text) = run.skip() {
+            let counts = run.counts();
+            commands.push(Command::Announce { run: id.clone(), text, counts });
         }
-        lost.iter().for_each(|trial| run.trials[*trial].status = Status::Skipped);
-        let text = run.skipped_text(&lost);
-        commands.push(Command::Announce { run: id.clone(), text, counts: run.counts() });
     }
 
     fn end_if_done(&mut self, run: &RunId, commands: &mut Vec<Command>) {
-        let Some(found) = self.runs.iter().find(|candidate| candidate.run == *run) else { return };
-        if found.trials.iter().any(|trial| matches!(trial.status, Status::Pending | Status::Open)) {
-            return;
+        let end = self.runs.iter().find(|candidate| candidate.run == *run).and_then(Run::end);
+        if let Some(end) = end {
+            self.end(run, end, commands);
         }
-        let is_complete = found.trials.iter().all(|trial| trial.status == Status::Valid);
-        self.end(run, if is_complete { RunEnd::Completed } else { RunEnd::Incomplete }, commands);
     }
 
     fn end(&mut self, run: &RunId, end: RunEnd, commands: &mut Vec<Command>) {
@@ -412,108 +402,6 @@ impl State {
     fn trial_mut(&mut self, attempt: &AttemptId) -> Option<&mut Trial> {
         self.run_mut(&attempt.run)?.trials.get_mut(usize::try_from(attempt.trial).ok()?)
     }
-}
-
-impl Run {
-    /// The trial that the node executes next: first by block, then by the number of attempts it has had, of those that
-    /// have all they need.
-    fn next(&self, node: &NodeId) -> Option<u32> {
-        let waiting = self.trials.iter().zip(0u32..);
-        let waiting = waiting.filter(|(trial, _)| {
-            trial.status == Status::Pending && trial.plan.node == *node && self.has_what_it_needs(trial)
-        });
-        waiting.min_by_key(|(trial, index)| (trial.plan.block, trial.attempt_count, *index)).map(|(_, index)| index)
-    }
-
-    fn has_what_it_needs(&self, trial: &Trial) -> bool {
-        trial.plan.needs.iter().all(|needed| self.trial(*needed).is_some_and(|needed| needed.status == Status::Valid))
-    }
-
-    fn trial(&self, index: u32) -> Option<&Trial> {
-        self.trials.get(usize::try_from(index).ok()?)
-    }
-
-    /// Names the trials just skipped, and those that they miss.
-    fn skipped_text(&self, skipped: &[usize]) -> String {
-        let needs = skipped.iter().flat_map(|trial| &self.trials[*trial].plan.needs);
-        let missed: BTreeSet<u32> = needs
-            .filter(|needed| self.trial(**needed).is_none_or(|needed| needed.status == Status::Exhausted))
-            .copied()
-            .collect();
-        let missed: Vec<String> = missed
-            .into_iter()
-            .map(|index| {
-                let treatment =
-                    self.trial(index).map_or("a treatment that is not there", |trial| &trial.plan.treatment);
-                format!("{treatment}, trial {index}")
-            })
-            .collect();
-        let missed = if missed.is_empty() { "each other".to_owned() } else { missed.join(" and ") };
-        let named = skipped.iter().take(SKIPPED_NAMED_MAX);
-        let named: Vec<_> =
-            named.map(|trial| format!("{}, trial {trial}", self.trials[*trial].plan.treatment)).collect();
-        let more = match skipped.len().saturating_sub(SKIPPED_NAMED_MAX) {
-            0 => String::new(),
-            more => format!("; and {more} more"),
-        };
-        let are = if skipped.len() == 1 { "1 trial is" } else { &format!("{} trials are", skipped.len()) };
-        format!("{are} skipped for want of {missed}, which has no valid attempt: {}{more}", named.join("; "))
-    }
-
-    fn counts(&self) -> Counts {
-        let count = |trials: usize| u32::try_from(trials).expect("the submission's check bounds the number of trials");
-        Counts {
-            trial_count: count(self.trials.len()),
-            valid_count: count(self.trials.iter().filter(|trial| trial.status == Status::Valid).count()),
-            invalid_attempt_count: self.invalid_attempt_count,
-            skipped_count: count(self.trials.iter().filter(|trial| trial.status == Status::Skipped).count()),
-        }
-    }
-}
-
-/// What decides whether a trial can still become valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// It is, or its attempt has begun.
-    Valid,
-    /// When all it needs can.
-    ByNeeds,
-    /// It cannot.
-    Never,
-}
-
-/// The trials that can never become valid, by what each needs; trials that need each other are among them.
-pub(super) fn unreachable(needs: &[&[u32]], reach: impl Fn(usize) -> Reach) -> Vec<usize> {
-    let mut missing: Vec<usize> = needs.iter().map(|needs| needs.len()).collect();
-    let mut waiting: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (trial, needs) in needs.iter().enumerate() {
-        for needed in needs.iter().filter_map(|needed| usize::try_from(*needed).ok()) {
-            waiting.entry(needed).or_default().push(trial);
-        }
-    }
-    let mut is_reachable = vec![false; needs.len()];
-    let is_first = |trial: &usize| match reach(*trial) {
-        Reach::Valid => true,
-        Reach::ByNeeds => needs[*trial].is_empty(),
-        Reach::Never => false,
-    };
-    let mut found: Vec<usize> = (0..needs.len()).filter(is_first).collect();
-    while let Some(trial) = found.pop() {
-        if std::mem::replace(&mut is_reachable[trial], true) {
-            continue;
-        }
-        for waiting in waiting.remove(&trial).unwrap_or_default() {
-            missing[waiting] -= 1;
-            if missing[waiting] == 0 && reach(waiting) == Reach::ByNeeds {
-                found.push(waiting);
-            }
-        }
-    }
-    (0..needs.len()).filter(|trial| !is_reachable[*trial]).collect()
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.0} s", duration.as_secs_f64())
 }
 
 #[cfg(test)]

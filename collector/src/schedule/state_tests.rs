@@ -1,10 +1,7 @@
-//! Scenarios, and random histories against the rules that always hold.
-
-use std::collections::{BTreeMap, BTreeSet};
-
-use proptest::prelude::*;
+//! Scenarios.
 
 use super::*;
+use crate::schedule::TrialPlan;
 
 const GRACE: Duration = Duration::from_secs(60);
 const LIMIT: Duration = Duration::from_secs(150);
@@ -58,6 +55,7 @@ fn needing(mut plan: RunPlan, needs: &[&[u32]]) -> RunPlan {
 }
 
 /// Tells a history; a step's commands come back as short words, announcements left out.
+#[derive(Clone)]
 struct Story {
     state: State,
     at: MonoNs,
@@ -77,7 +75,26 @@ impl Story {
     }
 
     fn connect(&mut self, id: &str, boot_number: u8, running: Option<AttemptId>) -> Vec<String> {
-        self.step(Event::NodeConnected { node: node(id), boot: boot(boot_number), running })
+        self.connect_with(id, boot_number, running, None)
+    }
+
+    /// As an agent does whose spool holds records up to `spooled`.
+    fn connect_with(
+        &mut self,
+        id: &str,
+        boot_number: u8,
+        running: Option<AttemptId>,
+        spooled: Option<u64>,
+    ) -> Vec<String> {
+        self.step(Event::NodeConnected { node: node(id), boot: boot(boot_number), running, spooled })
+    }
+
+    fn progress(&mut self, id: &str, attempt: &AttemptId, is_open_ended: bool) -> Vec<String> {
+        self.step(Event::Progress { node: node(id), attempt: attempt.clone(), is_open_ended })
+    }
+
+    fn deliver(&mut self, id: &str, delivery_id: u64) -> Vec<String> {
+        self.step(Event::Delivered { node: node(id), delivery_id })
     }
 
     fn disconnect(&mut self, id: &str) -> Vec<String> {
@@ -85,7 +102,7 @@ impl Story {
     }
 
     fn finish(&mut self, id: &str, attempt: &AttemptId) -> Vec<String> {
-        self.step(Event::Finished { node: node(id), attempt: attempt.clone() })
+        self.step(Event::Finished { node: node(id), attempt: attempt.clone(), spooled: None })
     }
 
     fn commit(&mut self, id: &str, attempt: &AttemptId) -> Vec<String> {
@@ -111,7 +128,7 @@ impl Story {
 
 fn word(command: &Command) -> Option<String> {
     match command {
-        Command::Assign { node, attempt } => Some(format!("assign {node} {attempt}")),
+        Command::Assign { node, attempt, .. } => Some(format!("assign {node} {attempt}")),
         Command::CancelAttempt { node, attempt, .. } => Some(format!("cancel {node} {attempt}")),
         Command::Assess { attempt } => Some(format!("assess {attempt}")),
         Command::RecordInvalid { attempt, reason } => Some(format!("invalid {attempt} {}", reason.code)),
@@ -178,18 +195,116 @@ fn a_node_serves_runs_in_the_order_of_their_submission() {
 }
 
 #[test]
-fn a_node_gone_for_longer_than_the_grace_loses_its_attempt_and_the_trial_waits_for_it() {
+fn a_node_that_is_gone_has_until_the_limit_of_its_attempt_and_no_longer() {
     let mut story = Story::new();
     story.submit(run_plan("r", 3, &[("p", 0)]));
     story.connect("p", 1, None);
     story.disconnect("p");
-    assert_eq!(story.wait(GRACE - Duration::from_nanos(1)), [""; 0]);
+    assert_eq!(story.wait(LIMIT - Duration::from_nanos(1)), [""; 0]);
+    let view = NodeView {
+        node: node("p"),
+        is_connected: false,
+        attempt: Some(attempt("r", 0, 1)),
+        given_up_after: Some(Duration::from_nanos(1)),
+    };
+    assert_eq!(story.state.nodes(story.at), [view]);
     assert_eq!(story.wait(Duration::from_nanos(1)), ["invalid r/0.1 node_lost"]);
+    assert_eq!(story.state.nodes(story.at), []);
     assert_eq!(story.wait(10 * GRACE), [""; 0]);
     // It is still at the old attempt: stopped first, then given the new one.
     assert_eq!(story.connect("p", 1, Some(attempt("r", 0, 1))), ["cancel p r/0.1"]);
+    // An outcome that comes so late changes nothing, now or when the next attempt has one.
     assert_eq!(story.commit("p", &attempt("r", 0, 1)), [""; 0]);
     assert_eq!(story.finish("p", &attempt("r", 0, 1)), ["assign p r/0.2"]);
+    assert_eq!(story.commit("p", &attempt("r", 0, 1)), [""; 0]);
+    assert_eq!(story.execute("p", &attempt("r", 0, 2), vec![]), ["end r Completed 1/1 -1"]);
+}
+
+#[test]
+fn a_link_cut_for_longer_than_the_grace_costs_nothing() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 1, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.disconnect("p");
+    assert_eq!(story.wait(2 * GRACE), [""; 0]);
+    assert_eq!(story.connect("p", 1, Some(attempt("r", 0, 1))), [""; 0]);
+    // The time that it was gone counts.
+    assert_eq!(story.wait(LIMIT - 2 * GRACE - Duration::from_nanos(1)), [""; 0]);
+    assert_eq!(story.execute("p", &attempt("r", 0, 1), vec![]), ["end r Completed 1/1 -0"]);
+}
+
+#[test]
+fn a_node_that_goes_with_an_outcome_in_its_spool_is_waited_for_until_the_limit() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 1, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.finish("p", &attempt("r", 0, 1));
+    story.disconnect("p");
+    assert_eq!(story.wait(LIMIT - Duration::from_nanos(1)), [""; 0]);
+    let mut back = story.clone();
+    assert_eq!(back.connect("p", 2, None), [""; 0], "an outcome outlives its agent");
+    assert_eq!(back.wait(GRACE - Duration::from_nanos(1)), [""; 0]);
+    assert_eq!(back.commit("p", &attempt("r", 0, 1)), ["assess r/0.1"]);
+    assert_eq!(story.wait(Duration::from_nanos(1)), ["invalid r/0.1 node_lost", "end r Incomplete 0/1 -1"]);
+}
+
+#[test]
+fn an_outcome_behind_a_backlog_is_waited_for_while_records_arrive_and_not_for_ever() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 2, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.disconnect("p");
+    story.connect_with("p", 1, None, Some(1_000));
+    for delivery_id in [100, 200, 999] {
+        assert_eq!(story.wait(GRACE - Duration::from_nanos(1)), [""; 0]);
+        story.deliver("p", delivery_id);
+    }
+    assert_eq!(story.wait(GRACE - Duration::from_nanos(1)), [""; 0], "past the limit of the attempt");
+    let mut silent = story.clone();
+    silent.deliver("p", 999);
+    assert_eq!(silent.wait(Duration::from_nanos(1)), ["invalid r/0.1 outcome_missing", "assign p r/0.2"]);
+    let mut whole = story.clone();
+    whole.deliver("p", 1_000);
+    let mut without = whole.clone();
+    assert_eq!(whole.commit("p", &attempt("r", 0, 1)), ["assess r/0.1"]);
+    // What is measured since does not count: the outcome would have come before.
+    assert_eq!(without.wait(GRACE / 2), [""; 0]);
+    without.deliver("p", 1_100);
+    assert_eq!(without.wait(GRACE / 2), ["invalid r/0.1 outcome_missing", "assign p r/0.2"]);
+}
+
+#[test]
+fn a_backlog_that_takes_more_than_a_day_is_not_waited_for() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 1, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.step(Event::Finished { node: node("p"), attempt: attempt("r", 0, 1), spooled: Some(u64::MAX) });
+    for minute in 1..24 * 60 {
+        story.deliver("p", minute);
+        assert_eq!(story.wait(GRACE - Duration::from_nanos(1)), [""; 0]);
+        if minute % 7 == 0 {
+            story.disconnect("p");
+            story.connect_with("p", 1, None, Some(u64::MAX));
+        }
+    }
+    story.deliver("p", 24 * 60);
+    assert_eq!(story.wait(GRACE - Duration::from_nanos(1)), [""; 0], "a microsecond is left");
+    story.deliver("p", 24 * 60 + 1);
+    assert_eq!(story.wait(Duration::from_secs(1)), ["invalid r/0.1 outcome_missing", "end r Incomplete 0/1 -1"]);
+}
+
+#[test]
+fn an_agent_that_had_not_begun_when_it_reconnected_is_taken_at_its_progress() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 2, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.disconnect("p");
+    story.connect("p", 1, None);
+    assert_eq!(story.progress("p", &attempt("r", 0, 1), false), [""; 0]);
+    assert_eq!(story.wait(GRACE), [""; 0]);
+    assert_eq!(story.execute("p", &attempt("r", 0, 1), vec![]), ["end r Completed 1/1 -0"]);
+    // The same of one that nobody waits for any more.
+    assert_eq!(story.progress("p", &attempt("r", 0, 1), false), ["cancel p r/0.1"]);
 }
 
 #[test]
@@ -247,26 +362,91 @@ fn a_restart_of_the_agent_after_the_trial_does_not_break_it() {
     assert_eq!(story.commit("p", &attempt("r", 0, 1)), ["assess r/0.1"]);
 }
 
-#[test]
-fn a_restarted_collector_breaks_open_attempts_but_not_those_with_an_outcome() {
+/// A run of two trials on p, of which the first was being executed by start 1 of its agent when the collector stopped.
+fn taken_up() -> Story {
+    let mut plan = run_plan("r", 2, &[("p", 0), ("p", 0)]);
+    plan.trials[0].attempt_count = 1;
+    plan.open_attempts = vec![OpenAttempt { attempt: attempt("r", 0, 1), boot: Some(boot(1)), has_outcome: false }];
     let mut story = Story::new();
-    let mut plan = run_plan("r", 3, &[("p", 0), ("p", 0), ("q", 0), ("p", 1)]);
+    story.at = MonoNs(0).after(GRACE);
+    assert_eq!(story.submit(plan), [""; 0]);
+    story
+}
+
+#[test]
+fn a_restarted_collector_goes_on_with_what_is_executing() {
+    let mut story = taken_up();
+    assert_eq!(story.wait(2 * GRACE), [""; 0]);
+    assert_eq!(story.connect("p", 1, Some(attempt("r", 0, 1))), [""; 0]);
+    assert_eq!(story.execute("p", &attempt("r", 0, 1), vec![]), ["assign p r/1.1"]);
+    assert_eq!(story.execute("p", &attempt("r", 1, 1), vec![]), ["end r Completed 2/2 -0"]);
+}
+
+#[test]
+fn a_restarted_collector_awaits_the_outcome_of_what_has_ended_meanwhile() {
+    let mut story = taken_up();
+    assert_eq!(story.connect_with("p", 1, None, Some(10)), [""; 0]);
+    let mut missing = story.clone();
+    assert_eq!(missing.wait(GRACE), ["invalid r/0.1 outcome_missing", "assign p r/1.1"]);
+    assert_eq!(story.commit("p", &attempt("r", 0, 1)), ["assess r/0.1"]);
+    assert_eq!(story.assess(&attempt("r", 0, 1), vec![]), ["assign p r/1.1"]);
+}
+
+#[test]
+fn a_restarted_collector_gives_up_what_a_restarted_agent_cannot_execute_any_more() {
+    let mut story = taken_up();
+    let mut committed = story.clone();
+    assert_eq!(story.connect("p", 2, None), ["invalid r/0.1 agent_restarted", "assign p r/1.1"]);
+    // The outcome of the old start arrives too late, and changes nothing.
+    assert_eq!(story.commit("p", &attempt("r", 0, 1)), [""; 0]);
+    // In time, it counts.
+    assert_eq!(committed.commit("p", &attempt("r", 0, 1)), ["assess r/0.1"]);
+    assert_eq!(committed.connect("p", 2, None), [""; 0]);
+    assert_eq!(committed.assess(&attempt("r", 0, 1), vec![]), ["assign p r/1.1"]);
+}
+
+#[test]
+fn a_restarted_collector_waits_no_longer_than_the_attempts_limit_from_then_on() {
+    let mut story = taken_up();
+    assert_eq!(story.wait(LIMIT - Duration::from_nanos(1)), [""; 0]);
+    assert_eq!(story.wait(Duration::from_nanos(1)), ["invalid r/0.1 node_lost"]);
+    assert_eq!(story.connect("p", 1, Some(attempt("r", 0, 1))), ["cancel p r/0.1"]);
+    assert_eq!(story.finish("p", &attempt("r", 0, 1)), ["assign p r/1.1"]);
+}
+
+#[test]
+fn a_run_can_be_cancelled_while_its_node_is_waited_for() {
+    let mut story = taken_up();
+    let ended = story.step(Event::CancelRun { run: run("r") });
+    assert_eq!(ended, ["invalid r/0.1 cancelled", "end r Cancelled 0/2 -1"]);
+    assert_eq!(story.connect("p", 1, Some(attempt("r", 0, 1))), ["cancel p r/0.1"]);
+}
+
+#[test]
+fn an_attempt_of_an_unknown_start_is_awaited_like_one_of_the_same() {
+    let mut plan = run_plan("r", 1, &[("p", 0)]);
+    plan.trials[0].attempt_count = 1;
+    plan.open_attempts = vec![OpenAttempt { attempt: attempt("r", 0, 1), boot: None, has_outcome: false }];
+    let mut story = Story::new();
+    story.submit(plan);
+    assert_eq!(story.connect("p", 7, None), [""; 0]);
+    assert_eq!(story.commit("p", &attempt("r", 0, 1)), ["assess r/0.1"]);
+}
+
+#[test]
+fn a_restarted_collector_assesses_what_has_an_outcome() {
+    let mut story = Story::new();
+    let mut plan = run_plan("r", 3, &[("p", 0), ("q", 0), ("p", 1)]);
     plan.trials[0].attempt_count = 1;
     plan.trials[0].is_valid = true;
-    plan.trials[1].attempt_count = 1;
-    plan.trials[2].attempt_count = 2;
+    plan.trials[1].attempt_count = 2;
     plan.invalid_attempt_count = 1;
-    plan.open_attempts = vec![
-        OpenAttempt { attempt: attempt("r", 1, 1), has_outcome: false },
-        OpenAttempt { attempt: attempt("r", 2, 2), has_outcome: true },
-    ];
-    assert_eq!(story.submit(plan), ["invalid r/1.1 collector_restarted", "assess r/2.2"]);
-    // The node of the broken attempt is told to stop, and repeats it when it is free.
-    assert_eq!(story.connect("p", 1, Some(attempt("r", 1, 1))), ["cancel p r/1.1"]);
-    assert_eq!(story.finish("p", &attempt("r", 1, 1)), ["assign p r/1.2"]);
-    assert_eq!(story.execute("p", &attempt("r", 1, 2), vec![]), ["assign p r/3.1"]);
-    assert_eq!(story.execute("p", &attempt("r", 3, 1), vec![]), [""; 0]);
-    assert_eq!(story.assess(&attempt("r", 2, 2), vec![]), ["end r Completed 4/4 -2"]);
+    plan.open_attempts = vec![OpenAttempt { attempt: attempt("r", 1, 2), boot: Some(boot(2)), has_outcome: true }];
+    assert_eq!(story.submit(plan), ["assess r/1.2"]);
+    assert_eq!(story.connect("q", 3, None), [""; 0], "whatever became of its agent");
+    assert_eq!(story.connect("p", 1, None), ["assign p r/2.1"]);
+    assert_eq!(story.execute("p", &attempt("r", 2, 1), vec![]), [""; 0]);
+    assert_eq!(story.assess(&attempt("r", 1, 2), vec![]), ["end r Completed 3/3 -1"]);
 }
 
 #[test]
@@ -293,8 +473,9 @@ fn progress_in_an_open_ended_phase_gives_an_attempt_its_whole_time_again() {
     story.submit(run_plan("r", 2, &[("p", 0)]));
     story.connect("p", 1, None);
     story.wait(LIMIT / 2);
-    story.step(Event::OpenEndedProgress { node: node("p"), attempt: attempt("r", 0, 1) });
+    story.progress("p", &attempt("r", 0, 1), true);
     assert_eq!(story.wait(LIMIT / 2), [""; 0]);
+    story.progress("p", &attempt("r", 0, 1), false);
     assert_eq!(story.wait(LIMIT / 2), ["cancel p r/0.1", "invalid r/0.1 timed_out"]);
 }
 
@@ -402,13 +583,13 @@ fn a_restart_remembers_what_is_skipped_and_what_may_be_executed() {
 }
 
 #[test]
-fn a_restart_in_the_middle_of_the_last_attempt_at_a_job_skips_what_needs_it() {
+fn a_restart_of_both_in_the_middle_of_the_last_attempt_at_a_job_skips_what_needs_it() {
     let mut plan = run_plan("r", 1, &[("p", 0), ("q", 0)]);
     plan.trials[0].attempt_count = 1;
-    plan.open_attempts = vec![OpenAttempt { attempt: attempt("r", 0, 1), has_outcome: false }];
+    plan.open_attempts = vec![OpenAttempt { attempt: attempt("r", 0, 1), boot: Some(boot(1)), has_outcome: false }];
     let mut story = Story::new();
-    let ended = story.submit(needing(plan, &[&[], &[0]]));
-    assert_eq!(ended, ["invalid r/0.1 collector_restarted", "end r Incomplete 0/2 -1"]);
+    assert_eq!(story.submit(needing(plan, &[&[], &[0]])), [""; 0]);
+    assert_eq!(story.connect("p", 2, None), ["invalid r/0.1 agent_restarted", "end r Incomplete 0/2 -1"]);
 }
 
 #[test]
@@ -431,255 +612,5 @@ fn a_cancelled_run_ends_with_what_waits_in_it() {
     );
 }
 
-// === Random histories ===
-
-#[derive(Debug, Clone)]
-enum Move {
-    Submit { attempt_count_max: u32, trials: Vec<(usize, u32, Vec<u32>)> },
-    Connect { node: usize },
-    Drop { node: usize },
-    Restart { node: usize },
-    Progress { node: usize },
-    Finish { node: usize },
-    Deliver { node: usize },
-    Assess { valid: bool },
-    Cancel { run: usize },
-    Wait { seconds: u64 },
-    Stray { node: usize, trial: u32, attempt: u32 },
-}
-
-const NODES: [&str; 3] = ["p", "q", "r"];
-
-fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let node = 0..NODES.len();
-    // Mostly of those before, so that chains form; now and then of any, itself and one that is not there included.
-    let needs = prop::collection::vec(0u32..9, 0..3);
-    let single = prop_oneof![
-        1 => (1u32..4, prop::collection::vec((0..NODES.len(), 0u32..3, needs), 1..8))
-            .prop_map(|(attempt_count_max, trials)| Move::Submit { attempt_count_max, trials }),
-        4 => node.clone().prop_map(|node| Move::Connect { node }),
-        2 => node.clone().prop_map(|node| Move::Drop { node }),
-        1 => node.clone().prop_map(|node| Move::Restart { node }),
-        1 => node.clone().prop_map(|node| Move::Progress { node }),
-        4 => node.clone().prop_map(|node| Move::Finish { node }),
-        4 => node.clone().prop_map(|node| Move::Deliver { node }),
-        4 => any::<bool>().prop_map(|valid| Move::Assess { valid }),
-        1 => (0usize..4).prop_map(|run| Move::Cancel { run }),
-        3 => (0u64..300).prop_map(|seconds| Move::Wait { seconds }),
-        1 => (node, 0u32..6, 1u32..4).prop_map(|(node, trial, attempt)| Move::Stray { node, trial, attempt }),
-    ];
-    prop::collection::vec(single, 0..120)
-}
-
-/// An agent as it is meant to behave, over a connection that may fail at any time.
-#[derive(Debug, Default)]
-struct Agent {
-    boot: u8,
-    connected: bool,
-    executing: Option<AttemptId>,
-    spool: Vec<AttemptId>,
-}
-
-/// The schedule with its surroundings, and what must always be true of both.
-struct World {
-    state: State,
-    at: MonoNs,
-    agents: Vec<Agent>,
-    assessing: Vec<AttemptId>,
-    /// Attempts that a trial gets, and what each trial needs.
-    runs: BTreeMap<RunId, (u32, Vec<Vec<u32>>)>,
-    judged: BTreeMap<AttemptId, bool>,
-    begun: BTreeSet<AttemptId>,
-    ended: BTreeMap<RunId, RunEnd>,
-}
-
-impl World {
-    fn new() -> Self {
-        Self {
-            state: State::new(Config { grace: GRACE }),
-            at: MonoNs(0),
-            agents: (0..NODES.len()).map(|_| Agent::default()).collect(),
-            assessing: Vec::new(),
-            runs: BTreeMap::new(),
-            judged: BTreeMap::new(),
-            begun: BTreeSet::new(),
-            ended: BTreeMap::new(),
-        }
-    }
-
-    fn step(&mut self, event: Event) {
-        if let Event::Assessed { attempt, invalid_reasons } = &event {
-            // First writer wins, as in the store.
-            self.judged.entry(attempt.clone()).or_insert(invalid_reasons.is_empty());
-        }
-        for command in self.state.step(self.at, event) {
-            self.obey(command);
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Assign { node, attempt } => {
-                let index = NODES.iter().position(|name| *name == node.as_str()).expect("a known node");
-                let (attempt_count_max, needs) = &self.runs[&attempt.run];
-                for needed in &needs[usize::try_from(attempt.trial).expect("small")] {
-                    let mut tries = self.of_run(&attempt.run).filter(|(id, _)| id.trial == *needed);
-                    assert!(tries.any(|(_, valid)| *valid), "{attempt} before trial {needed} is valid");
-                }
-                assert!(!self.ended.contains_key(&attempt.run), "{attempt} after the end of its run");
-                assert!((1..=*attempt_count_max).contains(&attempt.attempt), "{attempt} is one too many");
-                assert!(self.begun.insert(attempt.clone()), "{attempt} twice");
-                let agent = &mut self.agents[index];
-                assert!(agent.connected, "{attempt} for a node that is not there");
-                assert_eq!(agent.executing, None, "{attempt} for a node that is busy");
-                agent.executing = Some(attempt);
-            }
-            Command::CancelAttempt { node, attempt, .. } => {
-                let index = NODES.iter().position(|name| *name == node.as_str()).expect("a known node");
-                assert_eq!(self.agents[index].executing.as_ref(), Some(&attempt));
-            }
-            Command::Assess { attempt } => self.assessing.push(attempt),
-            Command::RecordInvalid { attempt, .. } => {
-                assert!(self.begun.contains(&attempt));
-                assert!(self.judged.insert(attempt.clone(), false).is_none(), "{attempt} judged twice");
-            }
-            Command::EndRun { run, end, counts } => {
-                let valid: BTreeSet<u32> =
-                    self.of_run(&run).filter(|(_, valid)| **valid).map(|(id, _)| id.trial).collect();
-                let (attempt_count_max, needs) = &self.runs[&run];
-                let trial_count = needs.len();
-                assert_eq!(usize::try_from(counts.valid_count).expect("small"), valid.len());
-                if end != RunEnd::Cancelled {
-                    let mut skipped_count = 0;
-                    for (trial, needs) in (0u32..).zip(needs) {
-                        let tries = self.of_run(&run).filter(|(id, _)| id.trial == trial).count();
-                        let is_exhausted = tries == usize::try_from(*attempt_count_max).expect("small");
-                        let is_skipped = tries == 0 && needs.iter().any(|needed| !valid.contains(needed));
-                        skipped_count += u32::from(is_skipped);
-                        let is_settled = valid.contains(&trial) || is_exhausted || is_skipped;
-                        assert!(is_settled, "trial {trial} of {run} is neither");
-                    }
-                    assert_eq!(counts.skipped_count, skipped_count);
-                    assert_eq!(end == RunEnd::Completed, valid.len() == trial_count);
-                }
-                assert!(self.ended.insert(run.clone(), end).is_none(), "{run} ended twice");
-            }
-            Command::Announce { .. } => {}
-        }
-    }
-
-    fn of_run<'a>(&'a self, run: &'a RunId) -> impl Iterator<Item = (&'a AttemptId, &'a bool)> {
-        self.judged.iter().filter(move |(attempt, _)| attempt.run == *run)
-    }
-
-    fn apply(&mut self, change: &Move) {
-        match change {
-            Move::Submit { attempt_count_max, trials } => {
-                let name = format!("run-{}", self.runs.len());
-                let mut needs: Vec<Vec<u32>> = trials.iter().map(|(_, _, needs)| needs.clone()).collect();
-                for (index, needs) in (0u32..).zip(&mut needs) {
-                    // A sum of 3 or less leaves them as they are.
-                    let is_chain = needs.iter().sum::<u32>() > 3;
-                    needs.iter_mut().filter(|_| is_chain).for_each(|needed| *needed %= index.max(1));
-                    needs.retain(|needed| !is_chain || *needed < index);
-                    needs.sort_unstable();
-                    needs.dedup();
-                }
-                let trials: Vec<_> = trials.iter().map(|(node, block, _)| (NODES[*node], *block)).collect();
-                self.runs.insert(run(&name), (*attempt_count_max, needs.clone()));
-                let needs: Vec<&[u32]> = needs.iter().map(Vec::as_slice).collect();
-                self.step(Event::RunSubmitted(needing(run_plan(&name, *attempt_count_max, &trials), &needs)));
-            }
-            Move::Connect { node: index } => {
-                let agent = &mut self.agents[*index];
-                agent.connected = true;
-                let running = agent.executing.clone();
-                let boot = boot(agent.boot);
-                self.step(Event::NodeConnected { node: node(NODES[*index]), boot, running });
-            }
-            Move::Drop { node: index } => {
-                self.agents[*index].connected = false;
-                self.step(Event::NodeDisconnected { node: node(NODES[*index]) });
-            }
-            Move::Restart { node: index } => {
-                self.apply(&Move::Drop { node: *index });
-                self.agents[*index].boot += 1;
-                self.agents[*index].executing = None;
-            }
-            Move::Progress { node: index } => {
-                if let Some(attempt) = self.agents[*index].executing.clone().filter(|_| self.agents[*index].connected) {
-                    self.step(Event::OpenEndedProgress { node: node(NODES[*index]), attempt });
-                }
-            }
-            Move::Finish { node: index } => {
-                let agent = &mut self.agents[*index];
-                if let Some(attempt) = agent.executing.take() {
-                    agent.spool.push(attempt.clone());
-                    if agent.connected {
-                        self.step(Event::Finished { node: node(NODES[*index]), attempt });
-                    }
-                }
-            }
-            Move::Deliver { node: index } => {
-                if let Some(attempt) = self.agents[*index].spool.pop().filter(|_| self.agents[*index].connected) {
-                    self.step(Event::OutcomeCommitted { node: node(NODES[*index]), attempt });
-                }
-            }
-            Move::Assess { valid } => {
-                if let Some(attempt) = self.assessing.pop() {
-                    let invalid_reasons = if *valid { vec![] } else { bad("clipped") };
-                    self.step(Event::Assessed { attempt, invalid_reasons });
-                }
-            }
-            Move::Cancel { run: index } => {
-                if let Some(run) = self.runs.keys().nth(*index).cloned() {
-                    self.step(Event::CancelRun { run });
-                }
-            }
-            Move::Wait { seconds } => {
-                self.at = self.at.after(Duration::from_secs(*seconds));
-                self.step(Event::Tick);
-            }
-            Move::Stray { node: index, trial, attempt: number } => {
-                // What nobody asked for: an outcome of an attempt that never began, or is long judged.
-                let stray = attempt("run-0", *trial, *number);
-                if !self.begun.contains(&stray) || self.judged.contains_key(&stray) {
-                    self.step(Event::OutcomeCommitted { node: node(NODES[*index]), attempt: stray.clone() });
-                    assert!(!self.assessing.contains(&stray) || self.judged.contains_key(&stray));
-                }
-            }
-        }
-    }
-
-    /// All nodes live, all outcomes arrive: how many rounds until every run has ended?
-    fn settle(&mut self) -> usize {
-        for node in 0..NODES.len() {
-            self.apply(&Move::Connect { node });
-        }
-        for round in 0..1_000 {
-            if self.runs.keys().all(|run| self.ended.contains_key(run)) {
-                return round;
-            }
-            for node in 0..NODES.len() {
-                self.apply(&Move::Finish { node });
-                self.apply(&Move::Deliver { node });
-            }
-            self.apply(&Move::Assess { valid: round % 3 != 0 });
-            self.apply(&Move::Wait { seconds: 20 });
-        }
-        panic!("runs do not end although all nodes live: {:?}", self.state);
-    }
-}
-
-proptest! {
-    #[test]
-    fn whatever_happens_the_rules_hold_and_runs_end_when_nodes_live(moves in moves()) {
-        let mut world = World::new();
-        for change in &moves {
-            world.apply(change);
-        }
-        world.settle();
-        prop_assert!(world.state.open.is_empty());
-        prop_assert!(world.begun.iter().all(|attempt| world.judged.contains_key(attempt) || world.assessing.contains(attempt)));
-    }
-}
+#[path = "state_histories.rs"]
+mod histories;

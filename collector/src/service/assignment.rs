@@ -55,7 +55,7 @@ impl AssignmentService for Assignments {
             BootId::from_bytes(&hello.boot_id).ok_or_else(|| Status::invalid_argument("a boot id has 16 bytes"))?;
         let running = hello.running.as_ref().map(AttemptId::try_from).transpose().map_err(invalid)?;
         self.check_registered(&node, boot).await?;
-        let connection = self.schedule.connect(node, boot, running).await?;
+        let connection = self.schedule.connect(node, boot, running, hello.spooled_delivery_id).await?;
         tokio::spawn(listen(inbound, connection.reporter, connection.closed));
         Ok(Response::new(Box::pin(ReceiverStream::new(connection.work).map(Ok))))
     }
@@ -80,7 +80,11 @@ async fn listen(mut inbound: Streaming<v1::WorkRequest>, reporter: Reporter, clo
         };
         match message.item {
             Some(v1::work_request::Item::Progress(progress)) => reporter.progress(attempt, progress),
-            Some(v1::work_request::Item::Finished(_)) if reporter.finished(attempt).await.is_err() => return,
+            Some(v1::work_request::Item::Finished(finished))
+                if reporter.finished(attempt, finished.spooled_delivery_id).await.is_err() =>
+            {
+                return;
+            }
             _ => {}
         }
     }

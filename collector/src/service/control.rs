@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use tinywatt_proto::CHUNK_BYTES_MAX;
-use tinywatt_proto::ids::{AttemptId, RunId};
+use tinywatt_proto::ids::RunId;
 use tinywatt_proto::time::nanoseconds;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::control_service_server::ControlService;
@@ -90,15 +90,15 @@ impl ControlService for Control {
     }
 
     async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Reply<v1::ListNodesResponse> {
-        let connected = self.schedule.connected_nodes().await?;
-        let connected: BTreeMap<_, Option<AttemptId>> = connected.into_iter().collect();
+        let views = self.schedule.nodes().await?;
+        let views: BTreeMap<_, _> = views.into_iter().map(|view| (view.node.clone(), view)).collect();
         let mut nodes = Vec::new();
         for row in self.store.nodes().await? {
             let clock = self.store.clock_fit(&row.node, row.boot).await?;
-            let executing = connected.get(&row.node);
+            let view = views.get(&row.node);
             nodes.push(v1::NodeSummary {
-                connected: executing.is_some(),
-                running: executing.and_then(Option::as_ref).map(v1::TrialKey::from),
+                connected: view.is_some_and(|view| view.is_connected),
+                running: view.and_then(|view| view.attempt.as_ref()).map(v1::TrialKey::from),
                 node: row.node.to_string(),
                 agent_version: row.agent_version,
                 capabilities: Some(row.capabilities),

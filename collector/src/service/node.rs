@@ -30,19 +30,28 @@ impl Node {
     /// Refuses a second agent of one name: two would take each other's place for ever, and break every trial.
     ///
     /// The first one's stream of work decides, and only while it is open. One that died without a word is noticed by
-    /// the server's keepalive, so that a node whose power failed is let in again after seconds.
+    /// the server's keepalive, so that a node whose power failed is let in again after seconds. A start that was replaced
+    /// while it was away is dead, or one of two agents: it does not get its place back, or they would take turns.
     async fn check_alone(&self, request: &v1::RegisterRequest) -> Result<(), Status> {
         let Some(schedule) = &self.schedule else { return Ok(()) };
         // What is no name and no boot id is refused by the store, in its own words.
         let Ok(node) = request.node.parse::<NodeId>() else { return Ok(()) };
         let Some(boot) = BootId::from_bytes(&request.boot_id) else { return Ok(()) };
-        match schedule.connected_boot(node.clone()).await? {
-            Some(other) if other != boot => Err(Status::already_exists(format!(
+        if schedule.connected_boot(node.clone()).await?.is_some_and(|other| other != boot) {
+            schedule.refused(node.clone(), boot, false).await?;
+            return Err(Status::already_exists(format!(
                 "node '{node}' is already connected from another agent: stop that one, or give one of them another \
                  `node`; if it lost its power or its network, this passes within half a minute"
-            ))),
-            _ => Ok(()),
+            )));
         }
+        if self.store.is_replaced(&node, boot).await? {
+            schedule.refused(node.clone(), boot, true).await?;
+            return Err(Status::already_exists(format!(
+                "another agent has been connected as node '{node}' since this one was: two agents have one name, as \
+                 after copying a card; give one of them another `node`, and restart the one that is to have this name"
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::result::TrialResult;
+use crate::schedule::NodeView;
 use crate::schedule::driver::{Handle, Snapshot, Stopped, summary};
 use crate::store::{RunRow, Store};
 
@@ -78,16 +79,17 @@ async fn watch(store: &Store, schedule: &Handle, row: RunRow, sender: &Responses
 
 /// Looks at every node of the run that still has trials to execute.
 async fn look(store: &Store, schedule: &Handle, row: &RunRow, waits: &mut Waits) -> Result<Vec<String>, Status> {
-    let connected: BTreeMap<_, _> = schedule.connected_nodes().await?.into_iter().collect();
+    let views = schedule.nodes().await?;
+    let views: BTreeMap<_, _> = views.into_iter().map(|view| (view.node.clone(), view)).collect();
     let mut nodes: Vec<&str> = row.trials.iter().map(|trial| trial.node.as_str()).collect();
     nodes.sort_unstable();
     nodes.dedup();
     let mut told = Vec::new();
     for node in nodes.into_iter().filter_map(|node| node.parse::<NodeId>().ok()) {
-        let now = connected.get(&node);
-        let Some(text) = waits.look(&row.run, &node, now.map(Option::as_ref)) else { continue };
+        let now = views.get(&node);
+        let Some(text) = waits.look(&row.run, &node, now) else { continue };
         // Asked only when there is something to say: it reads all attempts.
-        if now.is_some() || has_trials_left(store, row, &node).await? {
+        if now.is_some_and(|view| view.is_connected) || has_trials_left(store, row, &node).await? {
             told.push(text);
         }
     }
@@ -109,25 +111,38 @@ struct Waits(BTreeMap<NodeId, Wait>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Wait {
-    Away,
+    /// With an attempt of the run, or without.
+    Away(Option<AttemptId>),
     Behind(RunId),
 }
 
 impl Waits {
-    /// Takes in how a node of `run` is: `None` is away, `Some(None)` free. Gives what there is to tell.
-    fn look(&mut self, run: &RunId, node: &NodeId, now: Option<Option<&AttemptId>>) -> Option<String> {
-        let wait = match now {
-            None => Some(Wait::Away),
-            Some(Some(attempt)) if attempt.run != *run => Some(Wait::Behind(attempt.run.clone())),
+    /// Takes in how a node of `run` is; `None` is away. Gives what there is to tell.
+    fn look(&mut self, run: &RunId, node: &NodeId, now: Option<&NodeView>) -> Option<String> {
+        let attempt = now.and_then(|view| view.attempt.as_ref());
+        let wait = match attempt {
+            _ if !now.is_some_and(|view| view.is_connected) => {
+                Some(Wait::Away(attempt.filter(|attempt| attempt.run == *run).cloned()))
+            }
+            Some(attempt) if attempt.run != *run => Some(Wait::Behind(attempt.run.clone())),
             // Between two trials of the other run.
-            Some(None) if matches!(self.0.get(node), Some(Wait::Behind(_))) => return None,
-            Some(_) => None,
+            None if matches!(self.0.get(node), Some(Wait::Behind(_))) => return None,
+            _ => None,
         };
         if wait.as_ref() == self.0.get(node) {
             return None;
         }
         let text = match &wait {
-            Some(Wait::Away) => Some(format!("node '{node}' is away, waiting for it")),
+            Some(Wait::Away(None)) => Some(format!("node '{node}' is away, waiting for it")),
+            Some(Wait::Away(Some(attempt))) => {
+                let left = now.and_then(|view| view.given_up_after).unwrap_or_default();
+                Some(format!(
+                    "node '{node}' is away, its trial {} goes on and is waited for, {} at most; `collector cancel {run}` \
+                     gives it up",
+                    attempt.trial,
+                    humantime::format_duration(Duration::from_secs(left.as_secs()))
+                ))
+            }
             Some(Wait::Behind(other)) => Some(format!("waits behind run '{other}' on node '{node}'")),
             None => None,
         };
@@ -135,7 +150,8 @@ impl Waits {
             Some(wait) => self.0.insert(node.clone(), wait),
             None => self.0.remove(node),
         };
-        let back = (before == Some(Wait::Away)).then(|| format!("node '{node}' is back"));
+        let is_back = matches!(before, Some(Wait::Away(_))) && !matches!(self.0.get(node), Some(Wait::Away(_)));
+        let back = is_back.then(|| format!("node '{node}' is back"));
         match (back, text) {
             (Some(back), Some(text)) => Some(format!("{back}; {text}")),
             (back, text) => back.or(text),
@@ -171,17 +187,31 @@ mod tests {
         let (run, node): (RunId, NodeId) = ("mine".parse().expect("a run"), "pi".parse().expect("a node"));
         let mine = AttemptId { run: run.clone(), trial: 0, attempt: 1 };
         let other = AttemptId { run: "other".parse().expect("a run"), ..mine.clone() };
+        let view = |attempt: Option<&AttemptId>, is_connected| NodeView {
+            node: node.clone(),
+            is_connected,
+            attempt: attempt.cloned(),
+            given_up_after: (!is_connected).then_some(Duration::from_millis(5_400_700)),
+        };
+        let (free, at_mine, at_other) = (view(None, true), view(Some(&mine), true), view(Some(&other), true));
+        let (away_at_mine, away_at_other) = (view(Some(&mine), false), view(Some(&other), false));
         let mut waits = Waits::default();
         let mut look = |now| waits.look(&run, &node, now).unwrap_or_default();
-        assert_eq!(look(Some(None)), "");
+        assert_eq!(look(Some(&free)), "");
         assert_eq!(look(None), "node 'pi' is away, waiting for it");
         assert_eq!(look(None), "");
-        assert_eq!(look(Some(None)), "node 'pi' is back");
-        assert_eq!(look(Some(Some(&other))), "waits behind run 'other' on node 'pi'");
-        assert_eq!(look(Some(None)), "", "between two trials of the other run");
-        assert_eq!(look(Some(Some(&other))), "");
-        assert_eq!(look(Some(Some(&mine))), "");
-        assert_eq!(look(None), "node 'pi' is away, waiting for it");
-        assert_eq!(look(Some(Some(&other))), "node 'pi' is back; waits behind run 'other' on node 'pi'");
+        assert_eq!(look(Some(&away_at_other)), "", "whatever it does for others");
+        assert_eq!(look(Some(&free)), "node 'pi' is back");
+        assert_eq!(look(Some(&at_other)), "waits behind run 'other' on node 'pi'");
+        assert_eq!(look(Some(&free)), "", "between two trials of the other run");
+        assert_eq!(look(Some(&at_other)), "");
+        assert_eq!(look(Some(&at_mine)), "");
+        assert_eq!(
+            look(Some(&away_at_mine)),
+            "node 'pi' is away, its trial 0 goes on and is waited for, 1h 30m at most; `collector cancel mine` gives it up"
+        );
+        assert_eq!(look(Some(&away_at_mine)), "");
+        assert_eq!(look(None), "node 'pi' is away, waiting for it", "the attempt was given up");
+        assert_eq!(look(Some(&at_other)), "node 'pi' is back; waits behind run 'other' on node 'pi'");
     }
 }

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use rusqlite::{OptionalExtension, Row, params};
-use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
+use tinywatt_proto::ids::{AttemptId, BootId, NodeId, RunId};
 use tinywatt_proto::v1;
 
 use super::{ReadError, Store, WriteError, sql};
@@ -12,7 +12,7 @@ use crate::result::TrialResult;
 const SELECT_RUN: &str = "SELECT run, experiment, submission, trials, state, started_unix_ns, ended_unix_ns FROM run";
 
 /// Begin of a statement whose rows [`attempt_row`] reads.
-const SELECT_ATTEMPT: &str = "SELECT trial, attempt, node, started_unix_ns, result FROM attempt";
+const SELECT_ATTEMPT: &str = "SELECT trial, attempt, node, started_unix_ns, result, boot_id FROM attempt";
 
 /// One execution of an experiment.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,8 @@ pub struct AttemptRow {
     pub attempt: AttemptId,
     /// Node that was told to execute it.
     pub node: NodeId,
+    /// Start of its agent; `None` for attempts of a collector that did not keep it.
+    pub boot: Option<BootId>,
     /// When it was told.
     pub started_unix_ns: u64,
     /// What came of it; `None` until it is assessed.
@@ -197,7 +199,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 // === impl Store: attempts ===
 
 impl Store {
-    /// Notes that a node was told to execute an attempt. A second note of it changes nothing.
+    /// Notes that a start of a node's agent was told to execute an attempt. A second note of it changes nothing.
     ///
     /// # Errors
     /// [`CatalogueError::UnknownRun`], and when the store failed.
@@ -205,6 +207,7 @@ impl Store {
         &self,
         attempt: &AttemptId,
         node: &NodeId,
+        boot: BootId,
         at_unix_ns: u64,
     ) -> Result<(), CatalogueError> {
         let (key, node) = (attempt.clone(), node.clone());
@@ -213,15 +216,16 @@ impl Store {
                 session
                     .connection
                     .prepare_cached(
-                        "INSERT INTO attempt (run, trial, attempt, node, started_unix_ns) \
-                         SELECT run, ?2, ?3, ?4, ?5 FROM run WHERE run = ?1 ON CONFLICT DO NOTHING",
+                        "INSERT INTO attempt (run, trial, attempt, node, started_unix_ns, boot_id) \
+                         SELECT run, ?2, ?3, ?4, ?5, ?6 FROM run WHERE run = ?1 ON CONFLICT DO NOTHING",
                     )?
                     .execute(params![
                         key.run.as_str(),
                         key.trial,
                         key.attempt,
                         node.as_str(),
-                        sql::integer(at_unix_ns)
+                        sql::integer(at_unix_ns),
+                        boot.as_bytes(),
                     ])?;
                 session
                     .connection
@@ -305,10 +309,12 @@ impl Store {
 
 fn attempt_row(run: &RunId, row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
     let result: Option<String> = row.get(4)?;
+    let boot: Option<Vec<u8>> = row.get(5)?;
     let result = result.map(|json| serde_json::from_str(&json)).transpose();
     Ok(AttemptRow {
         attempt: AttemptId { run: run.clone(), trial: row.get(0)?, attempt: row.get(1)? },
         node: sql::node(row, 2)?,
+        boot: boot.map(|_| sql::boot_id(row, 5)).transpose()?,
         started_unix_ns: sql::unsigned(row, 3)?,
         result: result.map_err(|source| sql::unreadable(4, source))?,
     })

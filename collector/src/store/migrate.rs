@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 /// One step; its number is its place in [`MIGRATIONS`], from 1, and SQLite's `user_version` once it is applied.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_store.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_store.sql"), include_str!("../../migrations/0002_attempt_boot.sql")];
 
 /// `application_id` of our files: "twst" in ASCII. Tells them from any other program's SQLite file.
 pub(super) const APPLICATION_ID: i64 = 0x7477_7374;
@@ -56,6 +57,23 @@ mod tests {
             std::fs::write(path, &schema).unwrap();
         }
         assert_eq!(schema, std::fs::read_to_string(path).unwrap());
+    }
+
+    #[test]
+    fn attempts_of_the_first_layout_are_kept_and_name_no_start_of_an_agent() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO run VALUES ('r', 'e', x'', x'', 1, 1, NULL);
+                 INSERT INTO attempt (run, trial, attempt, node, started_unix_ns) VALUES ('r', 0, 1, 'p', 7)",
+            )
+            .unwrap();
+        apply(&mut connection, 1).unwrap();
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<Vec<u8>>>(1)?));
+        let row = connection.query_row("SELECT started_unix_ns, boot_id FROM attempt", [], row).unwrap();
+        assert_eq!(row, (7, None));
+        assert_eq!(version(&connection).unwrap(), Some(version_known()));
     }
 
     #[test]

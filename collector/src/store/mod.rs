@@ -17,8 +17,9 @@ mod session;
 mod sql;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use catalogue::{AttemptRow, CatalogueError, RunRow};
 pub use nodes::{NodeCounts, NodeRow, RegisterError};
@@ -29,6 +30,8 @@ pub use samples::{ChannelSamples, Lost};
 pub use writer::{Urgency, WriteError};
 
 pub use crate::clock_fit::ClockFit;
+
+use tinywatt_proto::ids::NodeId;
 
 use crate::artifacts::Artifacts;
 
@@ -42,6 +45,8 @@ pub struct Store {
 struct Parts {
     readers: reader::Readers,
     artifacts: Artifacts,
+    /// The last record of each node's spool that was committed.
+    delivered: Mutex<HashMap<NodeId, u64>>,
     // Last: its connection closes the file, and lets go of the lock.
     writer: writer::Writer,
 }
@@ -60,7 +65,14 @@ impl Store {
         let artifacts =
             Artifacts::in_store(folder).map_err(|source| OpenError::Artifacts { folder: folder.to_owned(), source })?;
         let writer = writer::Writer::start(path.clone(), session, lock).map_err(OpenError::Thread)?;
-        Ok(Self { parts: Arc::new(Parts { readers: reader::Readers::new(path), artifacts, writer }) })
+        Ok(Self {
+            parts: Arc::new(Parts {
+                readers: reader::Readers::new(path),
+                artifacts,
+                delivered: Mutex::default(),
+                writer,
+            }),
+        })
     }
 
     /// The artifacts beside the database.
@@ -71,6 +83,11 @@ impl Store {
     /// The failure after which the store accepts nothing any more, if there was one.
     pub fn poison(&self) -> Option<WriteError> {
         self.parts.writer.poison().cloned()
+    }
+
+    /// How far a node's spool has arrived: the delivery id of the last record that was committed since this start.
+    pub fn delivered(&self, node: &NodeId) -> Option<u64> {
+        self.parts.delivered.lock().unwrap_or_else(PoisonError::into_inner).get(node).copied()
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T, WriteError>
@@ -93,7 +110,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use tinywatt_proto::chain::Chain;
-    use tinywatt_proto::ids::{BootId, NodeId};
+    use tinywatt_proto::ids::BootId;
     use tinywatt_proto::v1;
 
     use super::*;

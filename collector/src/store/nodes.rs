@@ -87,7 +87,15 @@ impl Store {
                      agent_version = excluded.agent_version, capabilities = excluded.capabilities, \
                      boot_id = excluded.boot_id, last_seen_unix_ns = excluded.last_seen_unix_ns",
                 )?
-                .execute(params![name.as_str(), version, capabilities, boot.as_bytes(), sql::integer(seen_unix_ns)])
+                .execute(params![name.as_str(), version, capabilities, boot.as_bytes(), sql::integer(seen_unix_ns)])?;
+            // Known from now on, see `is_replaced`.
+            session
+                .connection
+                .prepare_cached(
+                    "INSERT INTO boot (node_key, boot_id) SELECT node_key, ?2 FROM node WHERE node = ?1 \
+                     ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![name.as_str(), boot.as_bytes()])
                 .map(|_| ())
         })
         .await
@@ -144,6 +152,23 @@ impl Store {
                 .prepare_cached("SELECT boot_id FROM node WHERE node = ?1")?
                 .query_row([name.as_str()], |row| sql::boot_id(row, 0))
                 .optional()?)
+        })
+        .await
+    }
+
+    /// Whether another start of a node's agent has registered since this one did.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub async fn is_replaced(&self, node: &NodeId, boot: BootId) -> Result<bool, ReadError> {
+        let name = node.clone();
+        self.read(move |transaction| {
+            Ok(transaction
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM node JOIN boot USING (node_key) \
+                     WHERE node = ?1 AND boot.boot_id = ?2 AND node.boot_id <> ?2)",
+                )?
+                .query_row(params![name.as_str(), boot.as_bytes()], |row| row.get(0))?)
         })
         .await
     }

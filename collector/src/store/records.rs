@@ -1,5 +1,7 @@
 //! Taking records in: each once, in any order, with every hole written down.
 
+use std::sync::PoisonError;
+
 use prost::Message;
 use rusqlite::{Connection, params};
 use tinywatt_proto::ids::NodeId;
@@ -77,7 +79,11 @@ impl Store {
     ) -> Result<Committed, CommitError> {
         let (sender, record_count) = (node.clone(), records.len());
         match self.parts.writer.write(urgency, move |session| commit(session, &sender, &records)).await {
-            Ok(Some(committed)) => Ok(committed),
+            Ok(Some(committed)) => {
+                let mut delivered = self.parts.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+                delivered.insert(node, committed.delivery_id);
+                Ok(committed)
+            }
             Ok(None) => Err(CommitError::UnknownNode { node }),
             Err(source) => Err(CommitError::Write { node, record_count, source }),
         }

@@ -1,6 +1,7 @@
 //! A scripted agent: it speaks the whole protocol and measures nothing.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(crate) enum Act {
     Fail,
     /// Goes on until it is cancelled.
     Linger,
+    /// Goes on until it is released or cancelled, whether it is connected or not; then like `Complete`.
+    Hold,
     /// Dies, and is started anew at once.
     Die,
     /// Loses its connections, and stays away until it is called back.
@@ -45,7 +48,9 @@ pub(crate) type Script = Arc<dyn Fn(&AttemptId) -> Act + Send + Sync>;
 #[derive(Debug, Clone)]
 pub(crate) struct Agent {
     seen: Arc<Mutex<Seen>>,
-    called_back: watch::Sender<bool>,
+    away: watch::Sender<bool>,
+    released: watch::Sender<bool>,
+    rebooted: Arc<AtomicBool>,
     first_boot: BootId,
 }
 
@@ -60,14 +65,24 @@ impl Agent {
     /// Starts an agent that finds its collector at `address`, whatever it is at the time.
     pub(crate) fn start(address: watch::Receiver<SocketAddr>, node: &str, script: Script) -> Self {
         let first_boot = BootId::random();
-        let agent = Self { seen: Arc::default(), called_back: watch::Sender::new(false), first_boot };
+        let agent = Self {
+            seen: Arc::default(),
+            away: watch::Sender::new(false),
+            released: watch::Sender::new(false),
+            rebooted: Arc::default(),
+            first_boot,
+        };
         let mut life = Life {
             address,
             node: node.to_owned(),
             boot: first_boot,
             script,
             seen: agent.seen.clone(),
-            called_back: agent.called_back.subscribe(),
+            away: agent.away.clone(),
+            released: agent.released.subscribe(),
+            rebooted: agent.rebooted.clone(),
+            held: None,
+            late: None,
             delivery_id: 0,
             batch_sequence: 0,
             fact_sequence: 0,
@@ -79,6 +94,7 @@ impl Agent {
                 if let Ok(End::Died) = life.live().await {
                     life.boot = BootId::random();
                     (life.batch_sequence, life.fact_sequence, life.executing) = (0, 0, None);
+                    life.held = None;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -106,9 +122,24 @@ impl Agent {
         self.seen.lock().unwrap().cancelled.clone()
     }
 
-    /// Ends an [`Act::StayAway`].
+    /// Cuts its connections, and keeps it from making new ones.
+    pub(crate) fn send_away(&self) {
+        self.away.send_replace(true);
+    }
+
+    /// Lets it connect again.
     pub(crate) fn call_back(&self) {
-        self.called_back.send_replace(true);
+        self.away.send_replace(false);
+    }
+
+    /// Ends an [`Act::Hold`].
+    pub(crate) fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    /// While it is away: starts it anew. What was released before is in its spool, and is sent with its next assignment.
+    pub(crate) fn reboot(&self) {
+        self.rebooted.store(true, Ordering::SeqCst);
     }
 }
 
@@ -124,7 +155,13 @@ struct Life {
     boot: BootId,
     script: Script,
     seen: Arc<Mutex<Seen>>,
-    called_back: watch::Receiver<bool>,
+    away: watch::Sender<bool>,
+    released: watch::Receiver<bool>,
+    rebooted: Arc<AtomicBool>,
+    /// What goes on until it is released.
+    held: Option<AttemptId>,
+    /// What an earlier start left in the spool.
+    late: Option<(BootId, AttemptId)>,
     delivery_id: u64,
     batch_sequence: u64,
     fact_sequence: u64,
@@ -143,9 +180,31 @@ struct Streams {
 
 impl Life {
     async fn live(&mut self) -> anyhow::Result<End> {
+        let mut away = self.away.subscribe();
+        let mut released = self.released.clone();
+        becomes(&mut away, false).await;
+        let is_released = *released.borrow();
+        if self.rebooted.swap(false, Ordering::SeqCst) {
+            self.late = self.held.take().filter(|_| is_released).map(|attempt| (self.boot, attempt));
+            return Ok(End::Died);
+        }
+        if is_released && self.held.is_some() {
+            // Its outcome is in the spool.
+            self.executing = None;
+        }
         let mut streams = self.connect().await?;
         self.deliver(&mut streams, Fact::ChannelOpened(rail())).await?;
-        while let Some(message) = streams.work_in.message().await? {
+        loop {
+            let message = tokio::select! {
+                message = streams.work_in.message() => message?,
+                () = becomes(&mut released, true), if self.held.is_some() => {
+                    let attempt = self.held.take().expect("just seen");
+                    self.complete(&mut streams, &attempt, &["model", "checkpoint"]).await?;
+                    continue;
+                }
+                () = becomes(&mut away, true) => return Ok(End::Left),
+            };
+            let Some(message) = message else { break };
             match message.item.expect("no empty message") {
                 v1::work_response::Item::Assignment(assignment) => {
                     assert_eq!(self.executing, None, "two at a time");
@@ -156,6 +215,12 @@ impl Life {
                         let mut seen = self.seen.lock().unwrap();
                         seen.assigned.push(attempt.to_string());
                         seen.assignments.push(assignment.clone());
+                    }
+                    if let Some((boot, late)) = self.late.take() {
+                        let own = std::mem::replace(&mut self.boot, boot);
+                        (self.fact_sequence, self.batch_sequence) = (1_000, 1_000);
+                        self.complete(&mut streams, &late, &["model", "checkpoint"]).await?;
+                        (self.boot, self.fact_sequence, self.batch_sequence) = (own, 1, 0);
                     }
                     self.workload = assignment.workload;
                     self.executing = Some(attempt.clone());
@@ -169,11 +234,10 @@ impl Life {
                         Act::CompleteEmpty => self.complete(&mut streams, &attempt, &[]).await?,
                         Act::Fail => self.fail(&mut streams, &attempt, v1::FailureReason::Worker).await?,
                         Act::Linger => {}
+                        Act::Hold => self.held = Some(attempt),
                         Act::Die => return Ok(End::Died),
                         Act::StayAway => {
-                            drop(streams);
-                            self.called_back.wait_for(|called| *called).await?;
-                            return Ok(End::Left);
+                            self.away.send_replace(true);
                         }
                     }
                 }
@@ -181,6 +245,7 @@ impl Life {
                     let attempt = AttemptId::try_from(cancellation.trial.as_ref().expect("a trial")).expect("a key");
                     self.seen.lock().unwrap().cancelled.push(attempt.to_string());
                     if self.executing.as_ref() == Some(&attempt) {
+                        self.held = None;
                         self.fail(&mut streams, &attempt, v1::FailureReason::Cancelled).await?;
                     }
                 }
@@ -212,7 +277,9 @@ impl Life {
         let records_in = telemetry.deliver(ReceiverStream::new(outbound)).await?.into_inner();
         let (work, outbound) = mpsc::channel(16);
         let running = self.executing.as_ref().map(v1::TrialKey::from);
-        let hello = v1::WorkHello { node: self.node.clone(), boot_id: self.boot.to_vec(), running };
+        let spooled_delivery_id = Some(self.delivery_id);
+        let hello =
+            v1::WorkHello { node: self.node.clone(), boot_id: self.boot.to_vec(), running, spooled_delivery_id };
         say(&work, v1::work_request::Item::Hello(hello)).await?;
         let mut assignments = AssignmentServiceClient::new(channel.clone());
         let work_in = assignments.work(ReceiverStream::new(outbound)).await?.into_inner();
@@ -295,7 +362,8 @@ impl Life {
         };
         self.executing = None;
         self.deliver(streams, Fact::Outcome(outcome)).await?;
-        say(&streams.work, v1::work_request::Item::Finished(v1::Finished { trial })).await
+        let spooled_delivery_id = Some(self.delivery_id);
+        say(&streams.work, v1::work_request::Item::Finished(v1::Finished { trial, spooled_delivery_id })).await
     }
 
     /// Sends a record and waits for its acknowledgement.
@@ -344,6 +412,10 @@ async fn put(streams: &mut Streams, name: &str, content: String) -> anyhow::Resu
     let request = v1::PutRequest { sha256: Some(sha256), size_bytes: Some(size_bytes), chunk: content.into_bytes() };
     streams.artifacts.put(tokio_stream::once(request)).await?;
     Ok(artifact)
+}
+
+async fn becomes(state: &mut watch::Receiver<bool>, wanted: bool) {
+    let _ = state.wait_for(|state| *state == wanted).await;
 }
 
 fn training() -> v1::JobProgress {

@@ -12,7 +12,7 @@ use tinywatt_collector::schedule;
 use tinywatt_collector::schedule::driver::Assess;
 use tinywatt_collector::server::{Config, ServeError, Server};
 use tinywatt_collector::store::{AttemptRow, Store};
-use tinywatt_proto::ids::{BootId, RunId, Sha256};
+use tinywatt_proto::ids::{AttemptId, BootId, RunId, Sha256};
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::control_service_client::ControlServiceClient;
 use tinywatt_proto::v1::treatment::Workload;
@@ -158,6 +158,11 @@ impl Collector {
 
     pub(crate) async fn attempts(&self, run: &RunId) -> Vec<AttemptRow> {
         self.store().attempts(run).await.unwrap()
+    }
+
+    /// What an agent said came of an attempt.
+    pub(crate) async fn outcome(&self, attempt: &AttemptId) -> Option<v1::TrialOutcome> {
+        self.store().outcome(attempt).await.unwrap()
     }
 
     /// The trials of a run.

@@ -4,6 +4,8 @@
 mod agent;
 mod collector;
 mod jobs;
+mod outage;
+mod rivals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -176,42 +178,6 @@ async fn an_agent_that_dies_in_mid_trial_repeats_it() {
 }
 
 #[tokio::test]
-async fn an_agent_that_stays_away_loses_its_attempt_and_repeats_it_when_it_is_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let grace = Duration::from_millis(100);
-    let collector = Collector::start(folder.path().to_owned(), grace, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::StayAway));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
-    let is_broken = |change: &v1::WatchResponse| change.run.as_ref().unwrap().invalid_attempt_count == 1;
-    let change = collector.watch_until(&run, is_broken).await;
-    assert!(change.event.is_empty() || change.event.contains("p was not connected for"), "{}", change.event);
-    p.call_back();
-    let summary = collector.await_end(&run).await;
-    assert_eq!(summary.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, ["0.1 node_lost"]);
-    // It came back at the lost attempt, and was told to stop it.
-    assert_eq!(p.cancelled(), [format!("{run}/0.1")]);
-}
-
-#[tokio::test]
-async fn a_restarted_collector_goes_on_with_its_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(1, Act::Linger));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a", "b"], 2)).await;
-    until("trial 1 begins", || p.assigned().len() == 2).await;
-    collector.stop().await;
-    collector.restart(assess_by_word()).await;
-    let summary = collector.await_end(&run).await;
-    assert_eq!(summary.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, ["1.1 collector_restarted"]);
-    assert_eq!(p.cancelled(), [format!("{run}/1.1")]);
-    assert_eq!(collector.attempts(&run).await.len(), 5);
-}
-
-#[tokio::test]
 async fn an_outcome_that_was_not_assessed_before_the_restart_counts() {
     let folder = tempfile::tempdir().unwrap();
     let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_for_ever()).await;
@@ -305,7 +271,8 @@ async fn what_is_not_there_is_named() {
 
     let address = *collector.address.borrow();
     let mut assignments = AssignmentServiceClient::connect(format!("http://{address}")).await.unwrap();
-    let hello = v1::WorkHello { node: "p".to_owned(), boot_id: BootId::random().to_vec(), running: None };
+    let hello =
+        v1::WorkHello { node: "p".to_owned(), boot_id: BootId::random().to_vec(), running: None, ..Default::default() };
     let hello = v1::WorkRequest { item: Some(v1::work_request::Item::Hello(hello)) };
     let refusal = assignments.work(tokio_stream::once(hello)).await.unwrap_err();
     assert_eq!(refusal.code(), Code::FailedPrecondition);
@@ -427,7 +394,11 @@ async fn a_watcher_is_told_when_a_node_is_away_and_when_it_is_back() {
             break;
         }
     }
-    assert_eq!(told.iter().filter(|event| *event == "node 'p' is away, waiting for it").count(), 1, "{told:?}");
+    assert_eq!(
+        told.iter().filter(|event| event.contains("'p' is away, its trial 0 goes on and is waited for")).count(),
+        1,
+        "{told:?}"
+    );
     assert!(told.iter().any(|event| event == "node 'p' is back"), "{told:?}");
     drop(changes);
     collector.stop().await;

@@ -66,19 +66,19 @@ async fn the_first_result_of_an_attempt_stays() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     let first = attempt("run-b", 0, 1);
-    let error = store.start_attempt(&first, &node(), 1).await.unwrap_err();
+    let error = store.start_attempt(&first, &node(), boot(1), 1).await.unwrap_err();
     assert!(matches!(error, CatalogueError::UnknownRun { .. }));
     store.create_run(run_row("run-b", 10)).await.unwrap();
     let error = store.finish_attempt(&first, &result("x")).await.unwrap_err();
     assert!(matches!(error, CatalogueError::UnknownAttempt { .. }));
-    store.start_attempt(&first, &node(), 11).await.unwrap();
-    store.start_attempt(&first, &node(), 12).await.unwrap();
-    store.start_attempt(&attempt("run-b", 1, 1), &node(), 13).await.unwrap();
+    store.start_attempt(&first, &node(), boot(1), 11).await.unwrap();
+    store.start_attempt(&first, &node(), boot(2), 12).await.unwrap();
+    store.start_attempt(&attempt("run-b", 1, 1), &node(), boot(2), 13).await.unwrap();
     store.finish_attempt(&first, &result("first")).await.unwrap();
     store.finish_attempt(&first, &result("second")).await.unwrap();
     let rows = store.attempts(&first.run).await.unwrap();
     assert_eq!(rows.len(), 2);
-    assert_eq!((rows[0].attempt.clone(), rows[0].started_unix_ns), (first, 11));
+    assert_eq!((rows[0].attempt.clone(), rows[0].started_unix_ns, rows[0].boot), (first, 11, Some(boot(1))));
     assert_eq!(rows[0].result, Some(result("first")));
     assert_eq!(rows[1].result, None);
 }
@@ -91,6 +91,7 @@ async fn an_outcome_is_handed_over_once_and_kept() {
     assert_eq!(store.outcome(&attempt("run-b", 3, 1)).await.unwrap(), None);
     let committed = store.commit_records(node(), records.clone()).await.unwrap();
     assert_eq!(committed.outcomes, [outcome("run-b", 3)]);
+    assert_eq!(store.delivered(&node()), Some(1));
     assert!(store.commit_records(node(), records).await.unwrap().outcomes.is_empty());
     assert_eq!(store.outcome(&attempt("run-b", 3, 1)).await.unwrap(), Some(outcome("run-b", 3)));
 }
@@ -108,6 +109,10 @@ async fn a_node_is_as_it_registered_last() {
     assert_eq!(nodes[0].last_seen_unix_ns, 99);
     assert_eq!(Some(&nodes[0].capabilities), newer.capabilities.as_ref());
     assert_eq!(store.registered_boot(&node()).await.unwrap(), Some(boot(2)));
+    // Each start is known from its registration on, whether it delivered or not.
+    let replaced = [store.is_replaced(&node(), boot(1)).await, store.is_replaced(&node(), boot(2)).await];
+    assert_eq!(replaced.map(Result::unwrap), [true, false]);
+    assert!(!store.is_replaced(&node(), boot(3)).await.unwrap(), "never seen");
     let nameless = v1::RegisterRequest { node: "No Name".to_owned(), ..registration() };
     store.upsert_node(&nameless, 1).await.unwrap_err();
     let bootless = v1::RegisterRequest { boot_id: vec![1], ..registration() };

@@ -213,7 +213,7 @@ async fn a_failed_commit_ends_the_stream_at_once_with_the_reason() {
     agent.send(Up::Probe(v1::ProbeRequest::default())).await;
     agent.next().await.unwrap();
     let database = rusqlite::Connection::open(collector.folder.path().join("tinywatt.db")).unwrap();
-    database.execute("DELETE FROM node", []).unwrap();
+    database.execute_batch("DELETE FROM boot; DELETE FROM node").unwrap();
     // The agent has sent all it may and waits: nothing more comes that could show the collector the failure.
     agent.send(Up::Record(record(1, boot(1), 0, Fact::ChannelOpened(channel(0))))).await;
     let status = agent.next().await.unwrap_err();

@@ -560,6 +560,9 @@ pub struct WorkHello {
     /// What the agent is executing from before a reconnect; absent when it is free.
     #[prost(message, optional, tag = "3")]
     pub running: ::core::option::Option<TrialKey>,
+    /// Newest record of the spool: the outcome of whatever has ended, if there is one, is no later. Absent: not known.
+    #[prost(uint64, optional, tag = "4")]
+    pub spooled_delivery_id: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Progress {
@@ -601,6 +604,9 @@ pub struct JobProgress {
 pub struct Finished {
     #[prost(message, optional, tag = "1")]
     pub trial: ::core::option::Option<TrialKey>,
+    /// Newest record of the spool, the trial's outcome or a later one. Absent: not known.
+    #[prost(uint64, optional, tag = "2")]
+    pub spooled_delivery_id: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkResponse {
@@ -2619,7 +2625,7 @@ pub struct NodeSummary {
     pub capabilities: ::core::option::Option<Capabilities>,
     #[prost(uint64, tag = "5")]
     pub last_seen_unix_ns: u64,
-    /// What it executes now; absent when free.
+    /// What it executes now, or, while it is not connected, what is waited for; absent when free.
     #[prost(message, optional, tag = "6")]
     pub running: ::core::option::Option<TrialKey>,
     /// Offset of the node's monotonic clock to Unix time and its error bound, ns; absent before the first probes.

@@ -17,9 +17,10 @@ use tonic::{Code, Status};
 use super::{ARTIFACT_BYTES_MAX, Artifacts, CHUNK_LIMIT, hash, part_of};
 use crate::link::{Refusal, backoff};
 
-/// Uploads that may fail before one is given up. With the waits between them that bears an outage of five minutes: what
-/// an hour of training made is worth more patience than an artifact that can be had again.
-const ATTEMPT_COUNT_MAX: u32 = 34;
+/// Uploads that may fail before one is given up. With the waits between them, 11 s each, that bears an outage of twelve
+/// hours, a night without the collector: training for hours again costs more than a node that waits. The collector
+/// cancels an attempt sooner when its limit is over, or when somebody gives it up.
+const ATTEMPT_COUNT_MAX: u32 = 3_850;
 
 /// How long the collector may take to commit what it has received: the largest artifact on a slow card.
 const COMMIT_LIMIT: Duration = Duration::from_secs(120);

@@ -198,7 +198,8 @@ async fn orders_reach_the_executor_and_its_end_the_collector() {
     timeout(LIMIT, progress).await.expect("progress is told");
 
     node.bench.board.finish(trial.clone());
-    let finished = v1::work_request::Item::Finished(v1::Finished { trial: Some(trial) });
+    let spooled_delivery_id = Some(*node.spool.last_delivery_id().borrow());
+    let finished = v1::work_request::Item::Finished(v1::Finished { trial: Some(trial), spooled_delivery_id });
     timeout(LIMIT, collector.wait_for_work(|item| *item == finished)).await.expect("the end is told");
     node.stop().await;
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
+use tinywatt_proto::ids::Sha256;
 
 use super::super::matlab::tests::{compressed, file, variable};
 use super::*;

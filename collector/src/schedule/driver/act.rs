@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tinywatt_proto::chain::Chain;
-use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
+use tinywatt_proto::ids::{AttemptId, BootId, NodeId, RunId};
 use tinywatt_proto::v1;
 use tokio::task::{Id, JoinError};
 
@@ -24,8 +24,8 @@ impl Driver {
         let mut commands = VecDeque::from(commands);
         while let Some(command) = commands.pop_front() {
             match command {
-                Command::Assign { node, attempt } => {
-                    let more = match self.assign(&node, &attempt).await? {
+                Command::Assign { node, boot, attempt } => {
+                    let more = match self.assign(&node, boot, &attempt).await? {
                         Ok(assignment) => self.tell(&node, v1::work_response::Item::Assignment(assignment)),
                         Err(reason) => self.refuse(node, attempt, reason).await?,
                     };
@@ -49,9 +49,10 @@ impl Driver {
     async fn assign(
         &mut self,
         node: &NodeId,
+        boot: BootId,
         attempt: &AttemptId,
     ) -> Result<Result<v1::Assignment, InvalidReason>, DriverError> {
-        self.store.start_attempt(attempt, node, clock::unix_ns()).await.map_err(DriverError::Write)?;
+        self.store.start_attempt(attempt, node, boot, clock::unix_ns()).await.map_err(DriverError::Write)?;
         let row = self.runs[&attempt.run].clone();
         let planned = planned(&row, attempt);
         let treatment = treatment_of(&row, planned);
@@ -106,7 +107,7 @@ impl Driver {
     ) -> Result<Vec<Command>, DriverError> {
         self.record_invalid(&attempt, reason.clone()).await?;
         let mut commands = self.decide(Event::Assessed { attempt: attempt.clone(), invalid_reasons: vec![reason] });
-        commands.extend(self.decide(Event::Finished { node, attempt }));
+        commands.extend(self.decide(Event::Finished { node, attempt, spooled: None }));
         Ok(commands)
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::link::{Connection, Link};
 use super::watch::{Change, Snapshot};
+use crate::schedule::NodeView;
 use crate::store::CatalogueError;
 
 /// The driver has ended, because the collector is stopping or its store failed.
@@ -39,16 +40,17 @@ pub(super) struct Submission {
 
 /// Everything that the driver is told from outside.
 pub(super) enum Input {
-    Connected { node: NodeId, boot: BootId, running: Option<AttemptId>, link: Link },
+    Connected { node: NodeId, boot: BootId, running: Option<AttemptId>, spooled: Option<u64>, link: Link },
     Disconnected { node: NodeId, link: u64 },
     Progress { node: NodeId, link: u64, attempt: AttemptId, progress: v1::Progress },
-    Finished { node: NodeId, link: u64, attempt: AttemptId },
+    Finished { node: NodeId, link: u64, attempt: AttemptId, spooled: Option<u64> },
     OutcomeCommitted { node: NodeId, attempt: AttemptId },
     Submit { submission: Box<Submission>, answer: oneshot::Sender<Result<RunId, SubmitError>> },
     Cancel { run: RunId, answer: oneshot::Sender<bool> },
     Watch { run: RunId, answer: oneshot::Sender<Option<Snapshot>> },
     ConnectedBoot { node: NodeId, answer: oneshot::Sender<Option<BootId>> },
-    ConnectedNodes { answer: oneshot::Sender<Vec<(NodeId, Option<AttemptId>)>> },
+    Refused { node: NodeId, boot: BootId, is_certain: bool },
+    Nodes { answer: oneshot::Sender<Vec<NodeView>> },
 }
 
 /// Speaks to the driver. Cheap to clone.
@@ -64,13 +66,20 @@ impl Handle {
         Self { inputs, changes, link_count: Arc::default() }
     }
 
-    /// Connects an agent. A newer connection of the same node takes the place of an older one.
+    /// Connects an agent that executes `running`, and whose spool holds records up to `spooled`. A newer connection of
+    /// the same node takes the place of an older one.
     ///
     /// # Errors
     /// When the collector is stopping.
-    pub async fn connect(&self, node: NodeId, boot: BootId, running: Option<AttemptId>) -> Result<Connection, Stopped> {
+    pub async fn connect(
+        &self,
+        node: NodeId,
+        boot: BootId,
+        running: Option<AttemptId>,
+        spooled: Option<u64>,
+    ) -> Result<Connection, Stopped> {
         let (link, connection) = Link::new(self, &node, boot, self.link_count.fetch_add(1, Ordering::Relaxed));
-        self.send(Input::Connected { node, boot, running, link }).await?;
+        self.send(Input::Connected { node, boot, running, spooled, link }).await?;
         Ok(connection)
     }
 
@@ -118,12 +127,12 @@ impl Handle {
         self.changes.subscribe()
     }
 
-    /// The connected nodes, each with what it executes.
+    /// The nodes that are connected, each with what it executes, and those that are waited for.
     ///
     /// # Errors
     /// When the collector is stopping.
-    pub async fn connected_nodes(&self) -> Result<Vec<(NodeId, Option<AttemptId>)>, Stopped> {
-        self.ask(|answer| Input::ConnectedNodes { answer }).await
+    pub async fn nodes(&self) -> Result<Vec<NodeView>, Stopped> {
+        self.ask(|answer| Input::Nodes { answer }).await
     }
 
     /// The start of the agent that is connected as a node; `None` when none is.
@@ -132,6 +141,15 @@ impl Handle {
     /// When the collector is stopping.
     pub async fn connected_boot(&self, node: NodeId) -> Result<Option<BootId>, Stopped> {
         self.ask(|answer| Input::ConnectedBoot { node, answer }).await
+    }
+
+    /// Says that an agent was not let in because another works under its name; `is_certain` when that cannot be its own
+    /// connection before, which nobody has noticed to be dead.
+    ///
+    /// # Errors
+    /// When the collector is stopping.
+    pub async fn refused(&self, node: NodeId, boot: BootId, is_certain: bool) -> Result<(), Stopped> {
+        self.send(Input::Refused { node, boot, is_certain }).await
     }
 
     /// Waits until the driver has ended.

@@ -60,12 +60,12 @@ impl Reporter {
         self.handle.offer(Input::Progress { node: self.node.clone(), link: self.link, attempt, progress });
     }
 
-    /// Says that the agent is free again.
+    /// Says that the agent is free again; its spool holds records up to `spooled`.
     ///
     /// # Errors
     /// When the collector is stopping.
-    pub async fn finished(&self, attempt: AttemptId) -> Result<(), Stopped> {
-        self.handle.send(Input::Finished { node: self.node.clone(), link: self.link, attempt }).await
+    pub async fn finished(&self, attempt: AttemptId, spooled: Option<u64>) -> Result<(), Stopped> {
+        self.handle.send(Input::Finished { node: self.node.clone(), link: self.link, attempt, spooled }).await
     }
 
     /// Says that the connection ended.

@@ -8,6 +8,7 @@ mod handle;
 mod link;
 mod produced;
 mod resume;
+mod rival;
 mod run_id;
 mod watch;
 
@@ -32,6 +33,7 @@ use crate::result::TrialResult;
 use crate::store::{CatalogueError, ReadError, RunRow, Store};
 use handle::Input;
 use link::Link;
+use rival::Rivals;
 
 pub use handle::{Handle, Stopped, SubmitError};
 pub use link::{Connection, Reporter};
@@ -93,6 +95,7 @@ pub struct Driver {
     /// Changes told so far.
     revision: u64,
     links: HashMap<NodeId, Link>,
+    rivals: Rivals,
     /// Runs that have not ended.
     runs: HashMap<RunId, Arc<RunRow>>,
     /// What each node was seen at last.
@@ -119,6 +122,7 @@ impl Driver {
             changes: changes.clone(),
             revision: 0,
             links: HashMap::new(),
+            rivals: Rivals::default(),
             runs: HashMap::new(),
             progress: BTreeMap::new(),
             assessments: JoinSet::new(),
@@ -140,7 +144,7 @@ impl Driver {
                 () = stop.cancelled() => return Ok(()),
                 Some(input) = self.inputs.recv() => self.take(input).await?,
                 Some(joined) = self.assessments.join_next_with_id() => self.assessed(joined).await?,
-                _ = tick.tick() => self.step(Event::Tick).await?,
+                _ = tick.tick() => self.tick().await?,
             }
         }
     }
@@ -156,14 +160,15 @@ impl Driver {
 
     async fn take(&mut self, input: Input) -> Result<(), DriverError> {
         match input {
-            Input::Connected { node, boot, running, link } => {
+            Input::Connected { node, boot, running, spooled, link } => {
                 // The older stream, if there is one, ends with its link.
                 let older = self.links.insert(node.clone(), link);
                 if older.is_some_and(|older| older.boot != boot) {
                     tracing::warn!(%node, "another start of an agent took its place: if this repeats, two agents have one name");
                 }
                 tracing::info!(%node, %boot, "agent connected");
-                self.step(Event::NodeConnected { node, boot, running }).await
+                self.take_in_outcomes(&node).await?;
+                self.step(Event::NodeConnected { node, boot, running, spooled }).await
             }
             Input::Disconnected { node, link } if self.is_current(&node, link) => {
                 self.links.remove(&node);
@@ -177,14 +182,11 @@ impl Driver {
                     let planned = row.trials.iter().find(|planned| planned.trial == attempt.trial);
                     is_open_ended(phase, planned.and_then(|planned| workload_of(row, planned)))
                 });
-                if is_open_ended {
-                    self.step(Event::OpenEndedProgress { node, attempt }).await?;
-                }
-                Ok(())
+                self.step(Event::Progress { node, attempt, is_open_ended }).await
             }
-            Input::Finished { node, link, attempt } if self.is_current(&node, link) => {
+            Input::Finished { node, link, attempt, spooled } if self.is_current(&node, link) => {
                 self.forget_progress(&attempt);
-                self.step(Event::Finished { node, attempt }).await
+                self.step(Event::Finished { node, attempt, spooled }).await
             }
             Input::Disconnected { .. } | Input::Progress { .. } | Input::Finished { .. } => Ok(()),
             Input::OutcomeCommitted { node, attempt } => self.step(Event::OutcomeCommitted { node, attempt }).await,
@@ -212,12 +214,35 @@ impl Driver {
                 let _ = answer.send(self.links.get(&node).map(|link| link.boot));
                 Ok(())
             }
-            Input::ConnectedNodes { answer } => {
-                let nodes = self.state.connected_nodes();
-                let _ = answer.send(nodes.map(|(node, attempt)| (node.clone(), attempt.cloned())).collect());
+            Input::Refused { node, boot, is_certain } => {
+                self.refused(&node, boot, is_certain);
+                Ok(())
+            }
+            Input::Nodes { answer } => {
+                let _ = answer.send(self.state.nodes(self.uptime.now()));
                 Ok(())
             }
         }
+    }
+
+    async fn tick(&mut self) -> Result<(), DriverError> {
+        for node in self.state.nodes_behind() {
+            if let Some(delivery_id) = self.store.delivered(&node) {
+                self.step(Event::Delivered { node, delivery_id }).await?;
+            }
+        }
+        self.step(Event::Tick).await
+    }
+
+    /// Takes in outcomes that are in the store, and of which the word is still under way: what is committed counts,
+    /// whatever has become of its agent.
+    async fn take_in_outcomes(&mut self, node: &NodeId) -> Result<(), DriverError> {
+        for attempt in self.state.outstanding(node) {
+            if self.store.outcome(&attempt).await.map_err(DriverError::Read)?.is_some() {
+                self.step(Event::OutcomeCommitted { node: node.clone(), attempt }).await?;
+            }
+        }
+        Ok(())
     }
 
     fn is_current(&self, node: &NodeId, link: u64) -> bool {

@@ -24,7 +24,12 @@ impl Driver {
             let mut open_attempts = Vec::new();
             for open in attempts.iter().filter(|attempt| attempt.result.is_none()) {
                 let has_outcome = self.store.outcome(&open.attempt).await.map_err(DriverError::Read)?.is_some();
-                open_attempts.push(OpenAttempt { attempt: open.attempt.clone(), has_outcome });
+                if !has_outcome {
+                    // Until its agent tells how far it is.
+                    let trial = Some(v1::TrialKey::from(&open.attempt));
+                    self.progress.insert(open.node.clone(), v1::Progress { trial, ..Default::default() });
+                }
+                open_attempts.push(OpenAttempt { attempt: open.attempt.clone(), boot: open.boot, has_outcome });
             }
             tracing::info!(run = %row.run, open_attempts = open_attempts.len(), "run taken up");
             let plan = run_plan(&row, &attempts, open_attempts);

@@ -8,7 +8,7 @@ use tinywatt_proto::v1;
 
 use super::Driver;
 use crate::schedule::Counts;
-use crate::schedule::state::{Reach, unreachable};
+use crate::schedule::reach::{Reach, unreachable};
 use crate::store::{AttemptRow, RunRow};
 
 /// How far a run is, and what it executes now.

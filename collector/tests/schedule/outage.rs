@@ -1,0 +1,156 @@
+//! Links that are cut, and collectors and agents that are started again, while an attempt goes on.
+
+use std::time::Duration;
+
+use tinywatt_proto::ids::{AttemptId, RunId};
+use tinywatt_proto::v1;
+
+use super::agent::{Act, Agent};
+use super::collector::{Collector, assess_by_word, submission};
+use super::{PATIENT, always, first_attempt_at, until};
+
+/// Waits until a watcher is told this.
+async fn told(collector: &Collector, run: &RunId, part: &str) -> String {
+    collector.watch_until(run, |change| change.event.contains(part)).await.event
+}
+
+/// What `collector nodes` shows of the only node: whether it is connected, and with what.
+async fn node(collector: &Collector) -> (bool, Option<v1::TrialKey>) {
+    let nodes = collector.control().await.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner().nodes;
+    (nodes[0].connected, nodes[0].running.clone())
+}
+
+fn key(run: &RunId, trial: u32, attempt: u32) -> v1::TrialKey {
+    v1::TrialKey::from(&AttemptId { run: run.clone(), trial, attempt })
+}
+
+#[tokio::test]
+async fn an_attempt_outlives_a_link_that_is_cut_for_longer_than_the_grace() {
+    let folder = tempfile::tempdir().unwrap();
+    let grace = Duration::from_millis(100);
+    let collector = Collector::start(folder.path().to_owned(), grace, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a", "b"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    p.send_away();
+    // A watcher looks every two seconds, and the schedule at its deadlines every second: the grace is long over.
+    let event = told(&collector, &run, "is away").await;
+    let expected = "its trial 0 goes on and is waited for, ";
+    assert!(event.contains(expected) && event.contains(&format!("`collector cancel {run}` gives it up")), "{event}");
+    assert_eq!(node(&collector).await, (false, Some(key(&run, 0, 1))));
+    tokio::time::sleep(3 * Duration::from_secs(1)).await;
+    assert_eq!(collector.broken_so_far(&run).await, [""; 0]);
+    // It comes back executing, ends, and the next trial begins.
+    p.call_back();
+    collector.await_nodes(&["p"]).await;
+    p.release();
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(&run).await, [""; 0]);
+    assert_eq!((p.assigned().len(), p.cancelled().len()), (2, 0));
+}
+
+#[tokio::test]
+async fn an_attempt_that_ends_while_its_link_is_cut_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    p.send_away();
+    told(&collector, &run, "is away").await;
+    p.release();
+    p.call_back();
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(&run).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_restarted_collector_goes_on_with_what_is_executing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(1, Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a", "b"], 2)).await;
+    until("trial 1 begins", || p.assigned().len() == 2).await;
+    collector.stop().await;
+    collector.restart(assess_by_word()).await;
+    // Known as waited for at once, before the agent is back.
+    assert_eq!(node(&collector).await.1, Some(key(&run, 1, 1)));
+    collector.await_nodes(&["p"]).await;
+    assert_eq!(node(&collector).await, (true, Some(key(&run, 1, 1))));
+    p.release();
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(&run).await, [""; 0]);
+    assert_eq!((p.assigned().len(), p.cancelled().len()), (4, 0));
+}
+
+#[tokio::test]
+async fn an_attempt_that_ends_while_the_collector_is_down_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a", "b"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    p.send_away();
+    collector.stop().await;
+    p.release();
+    collector.restart(assess_by_word()).await;
+    p.call_back();
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(&run).await, [""; 0]);
+    assert_eq!(p.assigned().len(), 2);
+}
+
+#[tokio::test]
+async fn an_attempt_whose_agent_is_restarted_beside_the_collector_is_repeated_and_its_late_outcome_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    p.send_away();
+    collector.stop().await;
+    p.release();
+    p.reboot();
+    collector.restart(assess_by_word()).await;
+    p.call_back();
+    let summary = collector.await_end(&run).await;
+    assert_eq!((summary.state(), summary.valid_count), (v1::RunState::Completed, 1));
+    assert_eq!(collector.broken(&run).await, ["0.1 agent_restarted"]);
+    // It has arrived all the same, and is kept beside the judgement.
+    let late = AttemptId { run: run.clone(), trial: 0, attempt: 1 };
+    assert!(collector.outcome(&late).await.is_some());
+    let attempts = collector.attempts(&run).await;
+    assert_eq!(attempts.iter().filter(|row| row.result.as_ref().unwrap().is_valid()).count(), 1);
+    assert_ne!(attempts[0].boot, attempts[1].boot);
+    // Nor does it after another restart.
+    collector.stop().await;
+    collector.restart(assess_by_word()).await;
+    assert_eq!(collector.broken(&run).await, ["0.1 agent_restarted"]);
+    assert_eq!(collector.await_end(&run).await, summary);
+}
+
+#[tokio::test]
+async fn a_run_can_be_given_up_while_its_node_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    p.send_away();
+    collector.stop().await;
+    collector.restart(assess_by_word()).await;
+    told(&collector, &run, "gives it up").await;
+    collector.control().await.cancel(v1::CancelRequest { run_id: run.to_string() }).await.unwrap();
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Cancelled);
+    assert_eq!(collector.broken(&run).await, ["0.1 cancelled"]);
+    assert_eq!(node(&collector).await, (false, None));
+    // Its agent is told when it is back.
+    p.call_back();
+    until("it is stopped", || p.cancelled() == [format!("{run}/0.1")]).await;
+}
