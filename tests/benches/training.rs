@@ -76,7 +76,7 @@ fn bench(is_short: bool) -> Result<()> {
     finish(&mut programs.command("torch"), &built)?;
     let parent = built.join("out/model.pt");
 
-    let machine = machine::describe();
+    let machine = machine::describe(&[]);
     println!("{}, {} CPUs, {}", machine.cpu, machine.cpu_count, machine.system);
     println!(
         "{ARCHITECTURE}, float32, batch {BATCH_SIZE}, {TRAIN_COUNT} images of 32 x 32 x 3, epochs 2 to {EPOCH_COUNT}, \
