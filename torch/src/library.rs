@@ -65,6 +65,7 @@ unsafe extern "C" {
     fn tinywatt_torch_config(to: *mut u8, size: usize) -> usize;
     fn tinywatt_torch_load(path: *const c_char) -> *const c_char;
     safe fn tinywatt_torch_be_deterministic() -> bool;
+    safe fn tinywatt_torch_keep_memory();
 }
 
 /// Version of the library that was loaded; "unknown" when it tells none.
@@ -123,6 +124,11 @@ pub fn load_cuda() -> Result<(), LibraryError> {
 /// [`LibraryError::Random`].
 pub fn be_deterministic() -> Result<(), LibraryError> {
     if tinywatt_torch_be_deterministic() { Ok(()) } else { Err(LibraryError::Random) }
+}
+
+/// Keeps memory that a step of training frees for the next one, instead of giving it back to the system each time.
+pub fn keep_memory() {
+    tinywatt_torch_keep_memory();
 }
 
 /// The library's file, as the system found it.
