@@ -33,7 +33,11 @@ mod linked {
             );
             return;
         };
-        println!("cargo::rerun-if-changed={}", folder.join("version.py").display());
+        for file in ["version.py", "build-version"].map(|name| folder.join(name)) {
+            if file.exists() {
+                println!("cargo::rerun-if-changed={}", file.display());
+            }
+        }
         println!("cargo::rustc-env=TINYWATT_TORCH_VERSION={version}");
         cc::Build::new()
             .cpp(true)

@@ -115,7 +115,10 @@ unsafe extern "C" {
 /// The library's file, as the system found it.
 pub(crate) fn library() -> Option<PathBuf> {
     // SAFETY: the name, where there is one, lives as long as the library is loaded, which is for ever.
-    let name = unsafe { tinywatt_executorch_library().as_ref().map(|name| CStr::from_ptr(name)) }?;
+    let name = unsafe {
+        let name = tinywatt_executorch_library();
+        (!name.is_null()).then(|| CStr::from_ptr(name))
+    }?;
     Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 

@@ -6,7 +6,6 @@
 #include <dlfcn.h>
 
 #include <climits>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -43,8 +42,6 @@ const char* tinywatt_torch_load(const char* path) noexcept {
 // As the trainer for Python torch sets itself up; returns whether it is.
 bool tinywatt_torch_be_deterministic() noexcept {
   try {
-    // cuBLAS reads it when it starts: without a workspace of its own its sums change from run to run.
-    setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
     auto& context = at::globalContext();
     context.setDeterministicAlgorithms(true, false);
     // Filling fresh memory finds reads of nothing, and costs writes that no other trainer pays.

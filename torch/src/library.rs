@@ -110,9 +110,12 @@ pub fn load_cuda() -> Result<(), LibraryError> {
     let failed = |problem: String| LibraryError::Load { library: library.clone(), problem };
     let name = CString::new(library.as_os_str().as_bytes()).map_err(|error| failed(error.to_string()))?;
     // SAFETY: the name ends with a zero, and the text that comes back lives until the next such call of this thread.
-    let problem = unsafe { tinywatt_torch_load(name.as_ptr()).as_ref().map(|text| CStr::from_ptr(text)) };
-    if let Some(text) = problem {
-        return Err(failed(text.to_string_lossy().into_owned()));
+    let problem = unsafe {
+        let text = tinywatt_torch_load(name.as_ptr());
+        (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+    };
+    if let Some(problem) = problem {
+        return Err(failed(problem));
     }
     let is_known = tch::utils::has_cudart();
     if is_known { Ok(()) } else { Err(failed("PyTorch does not take notice of it".to_owned())) }
@@ -134,7 +137,10 @@ pub fn keep_memory() {
 /// The library's file, as the system found it.
 fn path() -> Option<PathBuf> {
     // SAFETY: the name, where there is one, lives as long as the library is loaded, which is for ever.
-    let name = unsafe { tinywatt_torch_library().as_ref().map(|name| CStr::from_ptr(name)) }?;
+    let name = unsafe {
+        let name = tinywatt_torch_library();
+        (!name.is_null()).then(|| CStr::from_ptr(name))
+    }?;
     Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 

@@ -1,12 +1,12 @@
 //! The private folder of one attempt: what the job is given, what it leaves, and nothing once it is over.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::fs::CWD;
@@ -24,7 +24,7 @@ const REMOVE_COUNT_MAX: u32 = 5;
 const REMOVE_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a trial waits for a job's folder to be gone, so that no window holds work on the disk. Removing 200,000
-/// files takes seconds; a slow card goes on beside the next trial, and the next job waits as long again.
+/// files takes seconds; a slow card takes longer, and the next trial waits as long again before it begins.
 const REMOVE_LIMIT: Duration = Duration::from_secs(60);
 
 /// The same for a job that is to end, whose log and outcome must still get away.
@@ -54,11 +54,14 @@ pub(crate) struct Folder {
     path: PathBuf,
     /// The folder itself, whatever stands under its name by now.
     dir: File,
-    /// What of its content the agent has put there.
-    given_bytes: AtomicU64,
+    /// What the agent has put there.
+    given: Mutex<Given>,
     /// Dropped after it was removed.
     _place: OwnedSemaphorePermit,
 }
+
+/// Files by their device and number, with their bytes. They are held open, so that no other file gets their number.
+type Given = HashMap<(u64, u64), (u64, Arc<File>)>;
 
 /// What a job has written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,6 +102,23 @@ impl Jobs {
         &self.agent
     }
 
+    /// Waits until the folder of the job before is gone: removing it is work that no other trial may hold in its windows.
+    ///
+    /// # Errors
+    /// When that takes longer than a minute.
+    pub(crate) async fn cleared(&self) -> Result<(), JobError> {
+        self.place(&self.dir).await.map(drop)
+    }
+
+    async fn place(&self, path: &Path) -> Result<OwnedSemaphorePermit, JobError> {
+        let failed = |source| JobError::Folder { action: "make", path: path.to_owned(), source };
+        let place = timeout(REMOVE_LIMIT, Arc::clone(&self.places).acquire_owned()).await.map_err(|_| {
+            let problem = format!("an earlier job's is still being removed after {} s", REMOVE_LIMIT.as_secs());
+            failed(io::Error::new(io::ErrorKind::TimedOut, problem))
+        })?;
+        place.map_err(|closed| failed(io::Error::other(closed)))
+    }
+
     /// Makes an attempt's folder, once that of the job before is gone.
     pub(crate) async fn folder(&self, trial: &v1::TrialKey) -> Result<Folder, JobError> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
@@ -106,11 +126,7 @@ impl Jobs {
             trial.run_id.chars().take(64).map(|letter| if is_plain(letter) { letter } else { '_' }).collect();
         let path = self.dir.join(format!("{run}-{}-{}", trial.trial, trial.attempt));
         let failed = |source| JobError::Folder { action: "make", path: path.clone(), source };
-        let place = timeout(REMOVE_LIMIT, Arc::clone(&self.places).acquire_owned()).await.map_err(|_| {
-            let problem = format!("an earlier job's is still being removed after {} s", REMOVE_LIMIT.as_secs());
-            failed(io::Error::new(io::ErrorKind::TimedOut, problem))
-        })?;
-        let place = place.map_err(|closed| failed(io::Error::other(closed)))?;
+        let place = self.place(&path).await?;
         let making = {
             let path = path.clone();
             spawn_blocking(move || Folder::new(path, place))
@@ -133,7 +149,7 @@ impl Folder {
         }
         make(&path)?;
         let dir = File::from(plain::open_folder(CWD, &path).map_err(io::Error::other)?);
-        let folder = Self { path, dir, given_bytes: AtomicU64::new(0), _place: place };
+        let folder = Self { path, dir, given: Mutex::default(), _place: place };
         make(&folder.path.join(INPUTS))?;
         make(&folder.output_dir())?;
         Ok(folder)
@@ -198,23 +214,27 @@ impl Folder {
             fs::set_permissions(&source, fs::Permissions::from_mode(0o444))?;
             // On another file system, or one without links, a copy does it.
             fs::hard_link(&source, &path).or_else(|_| fs::copy(&source, &path).map(drop))?;
-            Ok((held_bytes(&fs::metadata(&path)?), path))
+            let file = File::open(&path)?;
+            Ok((file.metadata()?, file, path))
         });
-        let (bytes, path) = taking.await.map_err(io::Error::other).flatten().map_err(failed)?;
-        self.given_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let (metadata, file, path) = taking.await.map_err(io::Error::other).flatten().map_err(failed)?;
+        self.given().insert((metadata.dev(), metadata.ino()), (held_bytes(&metadata), Arc::new(file)));
         Ok(path)
     }
 
     /// Looks at what it holds beside its inputs, off the asynchronous threads. Ends the count beyond so many files.
     pub(super) async fn usage(&self, file_count_max: u64) -> io::Result<Usage> {
-        let (path, dir, given_bytes) =
-            (self.path.clone(), self.dir.try_clone()?, self.given_bytes.load(Ordering::Relaxed));
-        spawn_blocking(move || Usage::of(&path, &dir, given_bytes, file_count_max)).await.map_err(io::Error::other)
+        let (path, dir, given) = (self.path.clone(), self.dir.try_clone()?, self.given().clone());
+        spawn_blocking(move || Usage::of(&path, &dir, &given, file_count_max)).await.map_err(io::Error::other)
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.given.lock().expect("nobody panics while they hold it")
     }
 }
 
 impl Usage {
-    fn of(path: &Path, dir: &File, given_bytes: u64, file_count_max: u64) -> Self {
+    fn of(path: &Path, dir: &File, given: &Given, file_count_max: u64) -> Self {
         let free_bytes = rustix::fs::fstatvfs(dir).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         let mut usage = Self { free_bytes, is_replaced: is_replaced(path, dir), ..Self::default() };
         let mut folders = vec![path.to_owned()];
@@ -224,7 +244,9 @@ impl Usage {
                 // Of a link itself, which is not followed.
                 let Ok(metadata) = entry.metadata() else { continue };
                 usage.file_count += 1;
-                usage.bytes = usage.bytes.saturating_add(held_bytes(&metadata));
+                // An input counts with what the job has added to it, and one that was removed makes no room.
+                let given_bytes = given.get(&(metadata.dev(), metadata.ino())).map_or(0, |(bytes, _)| *bytes);
+                usage.bytes = usage.bytes.saturating_add(held_bytes(&metadata).saturating_sub(given_bytes));
                 if usage.file_count > file_count_max {
                     return usage;
                 }
@@ -233,7 +255,6 @@ impl Usage {
                 }
             }
         }
-        usage.bytes = usage.bytes.saturating_sub(given_bytes);
         usage
     }
 }
@@ -316,6 +337,9 @@ mod tests {
         fs::write(folder.path().join(INPUTS).join("hidden"), vec![1; 10_000]).expect("written");
         let hidden = folder.usage(10).await.expect("looked");
         assert!((10_000..20_000).contains(&(hidden.bytes - after.bytes)), "{after:?} {hidden:?}");
+        fs::remove_file(&input).expect("removed");
+        let freed = folder.usage(10).await.expect("looked");
+        assert_eq!(freed.bytes, hidden.bytes, "an input that is gone makes no room");
         for index in 0..20 {
             fs::write(folder.output_dir().join(index.to_string()), "").expect("written");
         }

@@ -26,6 +26,9 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return Err(TrialError::Runtime { runtime: workload.runtime.clone(), known });
         }
+        if let Some(jobs) = &self.equipment.jobs {
+            jobs.cleared().await?;
+        }
         let throttled_before = throttling().await;
 
         let (mut dut, loaded) = self.prepare(trial, &meters, workload).await?;

@@ -46,7 +46,9 @@ pub(super) async fn labels(artifacts: &Artifacts, set: &v1::ArtifactRef) -> Resu
 pub(super) fn miscount(confusion: &[Vec<u64>], (class_count, labels): &Labels) -> Option<String> {
     if u64::from(*class_count) != confusion.len() as u64 {
         let own = confusion.len();
-        return Some(format!("its confusion matrix has {own} classes, and its test inputs have {class_count}"));
+        return Some(format!(
+            "its confusion matrix has {own} classes, and its test inputs have {class_count}, those that do not occur included"
+        ));
     }
     let counted: u64 = confusion.iter().flatten().sum();
     if counted != labels.len() as u64 {

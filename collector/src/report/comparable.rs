@@ -61,7 +61,7 @@ pub(super) fn apart(one: &Row, other: &Row) -> Option<String> {
 pub(super) fn groups<'a, T>(rows: Vec<T>, row: impl Fn(&T) -> &'a Row) -> Vec<Vec<T>> {
     let mut groups: Vec<Vec<T>> = Vec::new();
     for item in rows {
-        match groups.iter_mut().find(|group| apart(row(&group[0]), row(&item)).is_none()) {
+        match groups.iter_mut().find(|group| group.iter().all(|own| apart(row(own), row(&item)).is_none())) {
             Some(group) => group.push(item),
             None => groups.push(vec![item]),
         }

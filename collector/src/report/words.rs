@@ -115,13 +115,13 @@ pub(super) const DEFINITIONS: [(&str, &str); 33] = [
     (
         "energy to float32",
         "difference of the mean energies per inference in per cent of the float32 model's mean, with the 95 % interval of \
-         the ratio: all ratios at which Welch's test shows no difference (Fieller's interval). It knows the scatter of both \
+         the ratio: Fieller's, with Welch's degrees of freedom. It knows the scatter of both \
          models; errors of the sensor, the same in both, are not in it.",
     ),
     (
         "p (Holm)",
-        "two-sided p of Welch's t-test after Holm's step-down over all tests of the same question; the intervals beside it \
-         are not corrected.",
+        "two-sided p of Welch's t-test after Holm's step-down over all tests of the same question, but for those of the \
+         least energy, all of which must hold; the intervals beside it are not corrected.",
     ),
     ("g", "Hedges' g: difference in pooled standard deviations of the replicates, freed of its small-sample bias."),
     ("energy × delay", "energy per inference times the time of one inference in the active window."),

@@ -26,7 +26,6 @@ pub struct Welch {
 /// `None` where nothing can be said: below two values in a sample, for a value that is no number, and when neither
 /// sample scatters at all.
 pub fn welch(one: &[f64], other: &[f64]) -> Option<Welch> {
-    let squared_error = |values: &[f64]| Some(standard_deviation(values)?.powi(2) / as_count(values));
     let (a, b) = (squared_error(one)?, squared_error(other)?);
     let difference = mean(one)? - mean(other)?;
     // Parts of one: their squares neither overflow nor vanish.
@@ -55,40 +54,31 @@ pub struct Interval {
     pub high: Option<f64>,
 }
 
-/// Significance that goes with a 95 % interval.
-const P95: f64 = 0.05;
-
-/// Doublings of a ratio after which its interval counts as open.
-const DOUBLING_COUNT_MAX: u32 = 20;
-
-/// Halvings that leave a boundary known to all digits that anybody shows.
-const HALVING_COUNT: u32 = 50;
-
-/// The 95 % interval of the ratio of two means above 0: every ratio, from 0, at which [`welch`] shows no difference between
-/// `one` and so many times `other`. That is Fieller's interval with Welch's degrees of freedom: it knows the scatter of
-/// the divisor, and holds 1 exactly when p is above 0.05.
+/// The 95 % interval of the ratio of two means above 0, from 0 on: Fieller's, with the degrees of freedom of [`welch`]. It
+/// knows the scatter of the divisor, and holds 1 exactly when the test's p is above 0.05.
 ///
-/// `None` where [`welch`] says nothing, and for a mean that is not above 0.
+/// A ratio r is in it when the mean of `one` and r times that of `other` lie within t standard errors of each other, which
+/// is a quadratic inequality in r. `None` where [`welch`] says nothing, and for a mean that is not above 0.
 pub fn ratio_interval95(one: &[f64], other: &[f64]) -> Option<Interval> {
-    welch(one, other)?;
-    let estimate = mean(one)? / mean(other)?;
-    if !(estimate > 0.0 && estimate.is_finite() && mean(one)? > 0.0) {
+    let t = t_quantile_975(welch(one, other)?.degrees_of_freedom);
+    let (a, b) = (mean(one)?, mean(other)?);
+    if !(a > 0.0 && b > 0.0) {
         return None;
     }
-    let holds = |ratio: f64| {
-        let scaled: Vec<f64> = other.iter().map(|value| value * ratio).collect();
-        welch(one, &scaled).is_some_and(|welch| welch.p >= P95)
-    };
-    let boundary = |mut inside: f64, mut outside: f64| {
-        for _ in 0..HALVING_COUNT {
-            let middle = f64::midpoint(inside, outside);
-            if holds(middle) { inside = middle } else { outside = middle }
-        }
-        inside
-    };
-    let low = if holds(0.0) { 0.0 } else { boundary(estimate, 0.0) };
-    let beyond = (1..=DOUBLING_COUNT_MAX).map(|count| estimate * f64::from(1u32 << count)).find(|ratio| !holds(*ratio));
-    Some(Interval { low, high: beyond.map(|beyond| boundary(estimate, beyond)) })
+    // In units of the means: r² (1 − d) − 2 r + (1 − n) ≤ 0 for r in units of a / b.
+    let doubt = |values: &[f64], mean: f64| Some(t.powi(2) * squared_error(values)? / mean.powi(2));
+    let (n, d) = (doubt(one, a)?, doubt(other, b)?);
+    let root = (n + d - n * d).max(0.0).sqrt();
+    let low = (1.0 - n).max(0.0) / (1.0 + root);
+    let high = (d < 1.0).then(|| (1.0 + root) / (1.0 - d));
+    let interval = Interval { low: low * a / b, high: high.map(|high| high * a / b) };
+    let is_finite = interval.low.is_finite() && interval.high.is_none_or(f64::is_finite);
+    is_finite.then_some(interval)
+}
+
+/// Squared standard error of a mean.
+fn squared_error(values: &[f64]) -> Option<f64> {
+    Some(standard_deviation(values)?.powi(2) / as_count(values))
 }
 
 /// Hedges' g: the difference of two means in pooled standard deviations, freed of its bias in small samples by the exact
@@ -251,6 +241,15 @@ mod tests {
         assert_eq!(ratio_interval95(&[-1.0, -2.0], &[-1.0, -2.0]), None);
     }
 
+    /// Were the degrees of freedom those at each ratio, these would hold 0 and not 1.
+    #[test]
+    fn a_difference_that_is_shown_is_outside_of_the_ratio() {
+        for (one, other) in [(&[8.0, 10.0][..], &[1.0, 3.0][..]), (&[8.5, 10.0], &[5.0, 5.0, 5.0, 5.0, 8.75])] {
+            let (test, ratio) = (welch(one, other).unwrap(), ratio_interval95(one, other).unwrap());
+            assert!(test.p < 0.05 && ratio.low > 1.0, "{test:?} {ratio:?}");
+        }
+    }
+
     fn values() -> impl Strategy<Value = Vec<f64>> {
         prop::collection::vec(-1e6..1e6_f64, 2..8)
     }
@@ -278,9 +277,12 @@ mod tests {
             if let (Some(test), Some(ratio)) = (welch(&one, &other), ratio_interval95(&one, &other)) {
                 let holds_one = ratio.low <= 1.0 && ratio.high.is_none_or(|high| high >= 1.0);
                 prop_assert!((test.p - 0.05).abs() < 1e-9 || holds_one == (test.p > 0.05), "{ratio:?} {test:?}");
-                let scaled = |ratio: f64| other.iter().map(|value| value * ratio).collect::<Vec<_>>();
+                // The inequality itself, at both ends.
+                let squared = |values: &[f64]| standard_deviation(values).unwrap().powi(2) / as_count(values);
+                let (a, b, t) = (mean(&one).unwrap(), mean(&other).unwrap(), t_quantile_975(test.degrees_of_freedom));
                 for end in ratio.high.into_iter().chain((ratio.low > 0.0).then_some(ratio.low)) {
-                    prop_assert!((welch(&one, &scaled(end)).unwrap().p - 0.05).abs() < 1e-6, "{ratio:?}");
+                    let error = (squared(&one) + end.powi(2) * squared(&other)).sqrt();
+                    prop_assert!(((a - end * b).abs() / error - t).abs() < 1e-6 * t, "{ratio:?}");
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! A trainer in Rust: a TorchScript module in, a trained one out, by the job contract of `collector/trainers`.
 //!
-//! A pure function of the job file and its inputs on a CPU: the same seed gives the same weights to the last bit. On a GPU
-//! sums are done in an order of its own. A training that was interrupted goes on after the epoch of its last checkpoint
-//! when it is started again with the same job file and output folder, and ends with the same weights. Checkpoints are kept
-//! a minute apart (`checkpoint_seconds`): what they cost is part of the training, and other trainers keep one, at the end.
+//! A pure function of the job file and its inputs: the same seed gives the same weights to the last bit. On a GPU, where
+//! kernels are asked to be deterministic, that was never tried. A training that was interrupted goes on after the epoch of
+//! its last checkpoint when it is started again with the same job file and output folder, and ends with the same weights.
+//! Checkpoints are kept a minute apart (`checkpoint_seconds`): what they cost is part of the training, and other trainers
+//! keep one, at the end.
 
 mod adam;
 mod checkpoint;
@@ -144,7 +145,8 @@ fn is_memory(error: &TchError) -> bool {
     text.contains("out of memory") || text.contains("can't allocate memory")
 }
 
-/// Sets PyTorch up as the trainer for Python torch does, so that the two compare; TF32 is as PyTorch has it in both.
+/// Sets PyTorch up as the trainer for Python torch does, so that the two compare; TF32 is as PyTorch has it in both. Memory
+/// is kept, which in Python lies with the user (`MALLOC_TRIM_THRESHOLD_`).
 fn set_up(job: &Job) -> Result<Device, TrainError> {
     let device = if job.device == "gpu" {
         // Before anything else of PyTorch, which then decides for good that there is no GPU.

@@ -30,12 +30,17 @@ pub(super) fn answers(rows: &[Row], relations: &[Relation], comparisons: &[Compa
     };
     let mut training: Vec<String> = of("RQ1").into_iter().map(by_energy).collect();
     if training.is_empty() {
-        training
-            .push("Nothing to compare: no model was trained in two frameworks with an energy for a phase.".to_owned());
+        training.push(
+            "Nothing to compare: no model was trained in two frameworks by one recipe with an energy for a phase."
+                .to_owned(),
+        );
     }
     let mut quality: Vec<String> = of("RQ2").into_iter().map(by_accuracy).collect();
     if quality.is_empty() {
-        quality.push("Nothing to compare: no model was trained in two frameworks and evaluated by both.".to_owned());
+        quality.push(
+            "Nothing to compare: no model was trained in two frameworks by one recipe and evaluated by both."
+                .to_owned(),
+        );
     }
     quality.extend(sizes(rows));
     let of_techniques = techniques(rows, relations, &of("RQ3"));

@@ -50,7 +50,7 @@ pub(super) fn techniques(rows: &[Row], relations: &[Relation], comparisons: &[&C
         .collect();
     if groups.len() > GROUP_COUNT_MAX {
         let more = groups.len() - GROUP_COUNT_MAX;
-        sentences.push(format!("{more} more groups of models that are not comparable with these: see the tables."));
+        sentences.push(format!("Groups of models that are not comparable with these, {more} more: see the tables."));
     }
     if sentences.is_empty() {
         sentences.push("No model has a valid trial on a node yet.".to_owned());
@@ -74,7 +74,7 @@ fn groups<'a>(rows: &'a [Row], relations: &'a [Relation]) -> Vec<Group<'a>> {
     comparable.into_iter().map(group).collect()
 }
 
-/// The model with the fewest joules among those that keep their parent's accuracy, and whether that is shown.
+/// The model with the fewest joules among those that are not well below their parent's accuracy, and whether that is shown.
 fn best(group: &Group<'_>, rows: &[Row], comparisons: &[&Comparison]) -> Option<String> {
     let count = frugal(&group.models).len();
     let (relation, row) = *frugal(&group.models).first()?;
@@ -96,21 +96,22 @@ fn best(group: &Group<'_>, rows: &[Row], comparisons: &[&Comparison]) -> Option<
     };
     let (caveat, name, place) = (caveat(Some(group.kind)), label(row, rows), &group.place);
     let energy = joules_text(energy.joules_mean, energy.joules_interval95_half_width);
-    let parent = format!("within {POINTS_LOST_MAX:.0} points of");
+    // Which also holds for a model that has no parent here.
+    let below = format!("more than {POINTS_LOST_MAX:.0} points below a float32 parent");
     Some(if count == 1 {
         format!(
-            "{caveat}{name} is the only model on {place} {parent} its float32 parent: {energy} per inference{accuracy}{paid}."
+            "{caveat}{name} is the only model on {place} that is not {below}: {energy} per inference{accuracy}{paid}."
         )
     } else {
         format!(
-            "{caveat}of {count} models on {place} {parent} their float32 parent, {name} has the least mean energy per \
-             inference: {energy}{accuracy}; {}{paid}.",
+            "{caveat}of {count} models on {place}, none {below}, {name} has the least mean energy per inference: \
+             {energy}{accuracy}; {}{paid}.",
             against(&rivals)
         )
     })
 }
 
-/// Models of a group that keep their parent's accuracy, the one with the fewest joules first.
+/// Models of a group that are not well below a parent's accuracy, the one with the fewest joules first.
 pub(super) fn frugal<'a>(models: &[Model<'a>]) -> Vec<Model<'a>> {
     let keeps = |(relation, row): &Model<'_>| {
         let points = relation.accuracy_points_to_parent;
