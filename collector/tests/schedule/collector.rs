@@ -15,6 +15,9 @@ use tinywatt_collector::store::{AttemptRow, Store};
 use tinywatt_proto::ids::{AttemptId, BootId, RunId, Sha256};
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::control_service_client::ControlServiceClient;
+use tinywatt_proto::v1::node_service_client::NodeServiceClient;
+use tinywatt_proto::v1::record::Fact;
+use tinywatt_proto::v1::telemetry_service_client::TelemetryServiceClient;
 use tinywatt_proto::v1::treatment::Workload;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -163,6 +166,25 @@ impl Collector {
     /// What an agent said came of an attempt.
     pub(crate) async fn outcome(&self, attempt: &AttemptId) -> Option<v1::TrialOutcome> {
         self.store().outcome(attempt).await.unwrap()
+    }
+
+    /// Delivers an outcome as a node of its own, and waits until it is acknowledged.
+    pub(crate) async fn deliver_as(&self, node: &str, outcome: v1::TrialOutcome) {
+        let address = format!("http://{}", *self.address.borrow());
+        let (node, boot_id) = (node.to_owned(), BootId::random().to_vec());
+        let register = v1::RegisterRequest { node: node.clone(), boot_id: boot_id.clone(), ..Default::default() };
+        NodeServiceClient::connect(address.clone()).await.unwrap().register(register).await.unwrap();
+        let outcome = v1::TrialOutcome { samples_boot_id: boot_id.clone(), ..outcome };
+        let record =
+            v1::Record { delivery_id: 1, boot_id: boot_id.clone(), sequence: 0, fact: Some(Fact::Outcome(outcome)) };
+        let items = [
+            v1::deliver_request::Item::Hello(v1::DeliverHello { node, boot_id }),
+            v1::deliver_request::Item::Record(record),
+        ];
+        let requests = items.map(|item| v1::DeliverRequest { item: Some(item) });
+        let mut telemetry = TelemetryServiceClient::connect(address).await.unwrap();
+        let mut answers = telemetry.deliver(tokio_stream::iter(requests)).await.unwrap().into_inner();
+        answers.message().await.unwrap().expect("it is acknowledged");
     }
 
     /// The trials of a run.
