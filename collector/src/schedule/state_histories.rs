@@ -11,7 +11,7 @@ enum Move {
     Submit { attempt_count_max: u32, trials: Vec<(usize, u32, Vec<u32>)> },
     Connect { node: usize },
     Drop { node: usize },
-    Restart { node: usize },
+    Restart { node: usize, is_orderly: bool },
     RestartCollector,
     Progress { node: usize },
     Sample { node: usize },
@@ -34,7 +34,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
             .prop_map(|(attempt_count_max, trials)| Move::Submit { attempt_count_max, trials }),
         4 => node.clone().prop_map(|node| Move::Connect { node }),
         2 => node.clone().prop_map(|node| Move::Drop { node }),
-        1 => node.clone().prop_map(|node| Move::Restart { node }),
+        2 => (node.clone(), any::<bool>()).prop_map(|(node, is_orderly)| Move::Restart { node, is_orderly }),
         1 => Just(Move::RestartCollector),
         1 => node.clone().prop_map(|node| Move::Progress { node }),
         1 => node.clone().prop_map(|node| Move::Sample { node }),
@@ -42,7 +42,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => node.clone().prop_map(|node| Move::Deliver { node }),
         4 => any::<bool>().prop_map(|valid| Move::Assess { valid }),
         1 => (0usize..4).prop_map(|run| Move::Cancel { run }),
-        3 => (0u64..300).prop_map(|seconds| Move::Wait { seconds }),
+        3 => prop_oneof![0u64..10, 0u64..300].prop_map(|seconds| Move::Wait { seconds }),
         1 => (node, 0u32..6, 1u32..4).prop_map(|(node, trial, attempt)| Move::Stray { node, trial, attempt }),
     ];
     prop::collection::vec(single, 0..120)
@@ -209,8 +209,12 @@ impl World {
                 self.agents[*index].connected = false;
                 self.step(Event::NodeDisconnected { node: node(NODES[*index]) });
             }
-            Move::Restart { node: index } => {
+            Move::Restart { node: index, is_orderly } => {
                 self.apply(&Move::Drop { node: *index });
+                if *is_orderly {
+                    // It ends what it executes, and nobody hears of it yet.
+                    self.apply(&Move::Finish { node: *index });
+                }
                 self.agents[*index].boot += 1;
                 self.agents[*index].executing = None;
             }
