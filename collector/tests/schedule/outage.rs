@@ -148,6 +148,26 @@ async fn an_attempt_that_ended_before_its_agent_and_the_collector_were_restarted
 }
 
 #[tokio::test]
+async fn an_outcome_of_which_the_word_is_late_is_found_before_its_attempt_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    p.send_away();
+    told(&collector, &run, "is away").await;
+    // A new start, whose spool goes just as far as the outcome that the old one has left in it.
+    let spooled = 1_000;
+    let _orders = collector.connect_anew("p", spooled).await;
+    let result = v1::trial_outcome::Result::Completed(v1::Completed::default());
+    let outcome = v1::TrialOutcome { trial: Some(key(&run, 0, 1)), result: Some(result), ..Default::default() };
+    collector.commit_untold("p", p.boot(), spooled, outcome).await;
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(&run).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn an_outcome_that_comes_after_the_judgement_is_kept_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
