@@ -59,7 +59,7 @@ impl fmt::Display for InvalidReason {
 /// Why an attempt does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvalidReason {
-    /// Constant word for programs: "readings_lost", "clipped", "idle_drift", "window_too_short", "clock_error",
+    /// Constant word for programs: "readings_lost", "clipped", "idle_drift", "window_too_short",
     /// "agent_restarted", "node_lost", "outcome_missing", "failed" ...
     pub code: String,
     /// For people, with the figures that decided.

@@ -181,7 +181,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         tokio::select! {
             appended = append_all(&self.equipment.spool, boot, vec![Fact::Outcome(outcome)]) => appended,
             () = stopped => {
-                // Not in the spool: the collector learns from the next boot id that the trial is gone.
+                // Not in the spool: the collector repeats the trial when all that is there has arrived without it.
                 tracing::warn!(%run, trial = index, "the spool is full, an outcome was not written");
                 Ok(())
             }

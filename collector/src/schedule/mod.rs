@@ -28,7 +28,7 @@ pub use state::{NodeView, State};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// How long an outcome may be outstanding when nothing more arrives that it could be behind. A node that is gone
-    /// has until the attempt's own limit.
+    /// has until the attempt's own limit, or a day when it has said that there is more to come.
     pub grace: Duration,
 }
 

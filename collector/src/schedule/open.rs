@@ -41,8 +41,27 @@ struct Awaited {
     deadline: MonoNs,
     /// No later record of the spool can be the outcome; `None` when the agent did not say.
     spooled: Option<u64>,
-    /// The last record that arrived.
-    delivered: Option<u64>,
+    /// The last record that arrived; 0 for none.
+    delivered: u64,
+    /// Whether the agent was started anew before anybody heard that it is done.
+    is_lost: bool,
+}
+
+impl Awaited {
+    fn new(at: MonoNs, spooled: Option<u64>, is_lost: bool) -> Self {
+        Self { since: at, deadline: at, spooled, delivered: 0, is_lost }
+    }
+
+    /// Whether the outcome may lie behind records that have not arrived.
+    fn is_behind(&self) -> bool {
+        self.spooled.is_some_and(|spooled| self.delivered < spooled)
+    }
+
+    /// Waits a grace from `at` on, or no longer when the agent is gone and has left nothing.
+    fn renew(&mut self, at: MonoNs, grace: Duration) {
+        let patience = if self.is_lost && !self.is_behind() { Duration::ZERO } else { grace };
+        self.deadline = at.after(patience).min(self.since.after(BACKLOG_MAX));
+    }
 }
 
 impl Open {
@@ -65,14 +84,14 @@ impl Open {
         self.stage == Stage::Assessing
     }
 
-    /// Whether an outcome is awaited of which is known where in the spool it lies.
+    /// Whether an outcome is awaited that may lie behind records of which is known how many.
     pub(super) fn is_behind(&self) -> bool {
-        matches!(self.stage, Stage::OutcomeAwaited(Awaited { spooled: Some(_), .. }))
+        matches!(self.stage, Stage::OutcomeAwaited(awaited) if awaited.is_behind())
     }
 
-    /// Whether the agent that works on it cannot be the one of this start.
-    pub(super) fn is_lost_with(&self, boot: BootId) -> bool {
-        self.is_executing() && self.boot.is_some_and(|own| own != boot)
+    /// Whether this start of the agent can be the one that works on it.
+    pub(super) fn may_be_of(&self, boot: BootId) -> bool {
+        self.boot.is_none_or(|own| own == boot)
     }
 
     /// The agent works on it after all: it had not begun when it said that it executes nothing.
@@ -91,24 +110,47 @@ impl Open {
         }
     }
 
+    /// An agent is back that does not work on it, and whose spool holds records up to `spooled`. The outcome, if there
+    /// is one, is among those, be the start that made them over or not.
+    pub(super) fn reconnected(&mut self, at: MonoNs, grace: Duration, boot: BootId, spooled: Option<u64>) {
+        let is_lost = !self.may_be_of(boot);
+        match &mut self.stage {
+            Stage::Executing => {
+                let mut awaited = Awaited::new(at, spooled, is_lost);
+                awaited.renew(at, grace);
+                self.stage = Stage::OutcomeAwaited(awaited);
+            }
+            // Known since before: what the agent has measured meanwhile does not count.
+            Stage::OutcomeAwaited(awaited) if awaited.is_behind() => awaited.renew(at, grace),
+            Stage::OutcomeAwaited(awaited) if awaited.spooled.is_none() => {
+                awaited.spooled = spooled;
+                awaited.renew(at, grace);
+            }
+            Stage::OutcomeAwaited(_) | Stage::Assessing => {}
+        }
+    }
+
     /// The agent is done; its spool holds records up to `spooled`.
-    pub(super) fn await_outcome(&mut self, at: MonoNs, grace: Duration, spooled: Option<u64>) {
-        let since = match self.stage {
-            Stage::OutcomeAwaited(awaited) => awaited.since,
-            Stage::Executing | Stage::Assessing => at,
+    pub(super) fn finished(&mut self, at: MonoNs, grace: Duration, spooled: Option<u64>) {
+        let mut awaited = match self.stage {
+            Stage::Executing => Awaited::new(at, spooled, false),
+            // Begun and ended since it said that it executes nothing: the outcome lies behind what it named then.
+            Stage::OutcomeAwaited(awaited) => Awaited { spooled: spooled.or(awaited.spooled), ..awaited },
+            Stage::Assessing => return,
         };
-        let deadline = at.after(grace).min(since.after(BACKLOG_MAX));
-        self.stage = Stage::OutcomeAwaited(Awaited { since, deadline, spooled, delivered: None });
+        awaited.renew(at, grace);
+        self.stage = Stage::OutcomeAwaited(awaited);
     }
 
     /// Records up to `delivery_id` are committed. The outcome may lie behind those, so it is waited for a grace longer;
     /// not so once everything that was in the spool has arrived, whatever else is measured meanwhile.
     pub(super) fn delivered(&mut self, at: MonoNs, grace: Duration, delivery_id: u64) {
-        let Stage::OutcomeAwaited(awaited) = &mut self.stage else { return };
-        let has_all = awaited.delivered >= awaited.spooled;
-        if !has_all && awaited.delivered < Some(delivery_id) {
-            awaited.delivered = Some(delivery_id);
-            awaited.deadline = at.after(grace).min(awaited.since.after(BACKLOG_MAX));
+        if let Stage::OutcomeAwaited(awaited) = &mut self.stage
+            && awaited.is_behind()
+            && awaited.delivered < delivery_id
+        {
+            awaited.delivered = delivery_id;
+            awaited.renew(at, grace);
         }
     }
 
@@ -117,6 +159,8 @@ impl Open {
         let returns = gone_since.unwrap_or(self.begun).after(grace);
         match self.stage {
             Stage::Executing => self.deadline,
+            // It lies in a spool, and no outage makes that any less.
+            Stage::OutcomeAwaited(awaited) if awaited.is_behind() => awaited.since.after(BACKLOG_MAX),
             Stage::OutcomeAwaited(awaited) => self.deadline.max(returns.min(awaited.since.after(BACKLOG_MAX))),
             Stage::Assessing => MonoNs(u64::MAX),
         }
@@ -134,6 +178,12 @@ impl Open {
         let is_connected = gone_since == Some(None);
         let (until, code, message) = match self.stage {
             Stage::Assessing => return None,
+            Stage::OutcomeAwaited(awaited) if awaited.is_lost && (is_connected || !awaited.is_behind()) => {
+                let message = format!(
+                    "the agent of {node} was restarted while the attempt was executing, or another agent took its name"
+                );
+                (awaited.deadline, "agent_restarted", message)
+            }
             _ if !is_connected => {
                 let gone_since = gone_since.flatten();
                 let gone = seconds(at.since(gone_since.unwrap_or(self.begun)));

@@ -10,7 +10,7 @@
 //! needs has used up its attempts, it is skipped, and so is everything that needs it in turn.
 //!
 //! An attempt needs neither its node's link nor this program: the agent goes on, and the outcome waits in its spool. So
-//! it is given up only when its limit is over, or when the agent that worked on it is known to be no more.
+//! it is given up only when its limit is over, or when all that the agent had left in its spool has arrived without it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -171,23 +171,14 @@ impl State {
         let node = Node { boot, gone_since: None, executing: running.clone(), cancelled_at: None };
         self.nodes.insert(id.clone(), node);
         let grace = self.config.grace;
-        let mut lost = Vec::new();
         for (attempt, open) in self.open.iter_mut().filter(|(_, open)| open.node == *id && !open.is_assessing()) {
-            if open.is_lost_with(boot) {
-                lost.push(attempt.clone());
-            } else if running.as_ref() == Some(attempt) {
+            if open.may_be_of(boot) && running.as_ref() == Some(attempt) {
                 open.execute();
             } else {
-                // Finished while the connection was down, or the assignment never arrived. The first way an outcome is
-                // in the spool, which outlives the agent, and has to get here yet.
-                open.await_outcome(at, grace, spooled);
+                // Finished while the connection was down, or the assignment never arrived, or the agent was started
+                // anew. An outcome outlives its agent: it is in the spool, and has to get here yet.
+                open.reconnected(at, grace, boot, spooled);
             }
-        }
-        for attempt in lost {
-            let message = format!(
-                "the agent of {id} was restarted while the attempt was executing, or another agent took its name"
-            );
-            self.invalidate(&attempt, "agent_restarted", message, commands);
         }
         if let Some(attempt) = running.filter(|attempt| !self.is_executing(id, attempt)) {
             self.cancel_attempt(at, id, attempt, JUDGED, commands);
@@ -219,11 +210,12 @@ impl State {
     }
 
     fn finished(&mut self, at: MonoNs, id: &NodeId, attempt: &AttemptId, spooled: Option<u64>) {
-        let Some(node) = self.nodes.get_mut(id).filter(|node| node.executing.as_ref() == Some(attempt)) else { return };
-        node.executing = None;
-        node.cancelled_at = None;
-        if let Some(open) = self.open.get_mut(attempt).filter(|open| open.node == *id && open.is_executing()) {
-            open.await_outcome(at, self.config.grace, spooled);
+        if let Some(node) = self.nodes.get_mut(id).filter(|node| node.executing.as_ref() == Some(attempt)) {
+            node.executing = None;
+            node.cancelled_at = None;
+        }
+        if let Some(open) = self.open.get_mut(attempt).filter(|open| open.node == *id) {
+            open.finished(at, self.config.grace, spooled);
         }
     }
 

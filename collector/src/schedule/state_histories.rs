@@ -1,6 +1,6 @@
 //! Random histories, against the rules that always hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
@@ -11,9 +11,10 @@ enum Move {
     Submit { attempt_count_max: u32, trials: Vec<(usize, u32, Vec<u32>)> },
     Connect { node: usize },
     Drop { node: usize },
-    Restart { node: usize },
+    Restart { node: usize, is_orderly: bool },
     RestartCollector,
     Progress { node: usize },
+    Sample { node: usize },
     Finish { node: usize },
     Deliver { node: usize },
     Assess { valid: bool },
@@ -33,14 +34,15 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
             .prop_map(|(attempt_count_max, trials)| Move::Submit { attempt_count_max, trials }),
         4 => node.clone().prop_map(|node| Move::Connect { node }),
         2 => node.clone().prop_map(|node| Move::Drop { node }),
-        1 => node.clone().prop_map(|node| Move::Restart { node }),
+        2 => (node.clone(), any::<bool>()).prop_map(|(node, is_orderly)| Move::Restart { node, is_orderly }),
         1 => Just(Move::RestartCollector),
         1 => node.clone().prop_map(|node| Move::Progress { node }),
+        1 => node.clone().prop_map(|node| Move::Sample { node }),
         4 => node.clone().prop_map(|node| Move::Finish { node }),
         4 => node.clone().prop_map(|node| Move::Deliver { node }),
         4 => any::<bool>().prop_map(|valid| Move::Assess { valid }),
         1 => (0usize..4).prop_map(|run| Move::Cancel { run }),
-        3 => (0u64..300).prop_map(|seconds| Move::Wait { seconds }),
+        3 => prop_oneof![0u64..10, 0u64..300].prop_map(|seconds| Move::Wait { seconds }),
         1 => (node, 0u32..6, 1u32..4).prop_map(|(node, trial, attempt)| Move::Stray { node, trial, attempt }),
     ];
     prop::collection::vec(single, 0..120)
@@ -52,8 +54,21 @@ struct Agent {
     boot: u8,
     connected: bool,
     executing: Option<AttemptId>,
-    spool: Vec<AttemptId>,
+    /// What was not delivered yet, in order; of records that are no outcome nothing but their place.
+    spool: VecDeque<Option<AttemptId>>,
+    /// The newest record of the spool.
     delivery_id: u64,
+    /// The newest record that the collector has had since its start.
+    delivered: Option<u64>,
+    /// When a record of it arrived last, or its connection began.
+    heard_at: MonoNs,
+}
+
+impl Agent {
+    fn append(&mut self, outcome: Option<AttemptId>) {
+        self.spool.push_back(outcome);
+        self.delivery_id += 1;
+    }
 }
 
 /// The schedule with its surroundings, and what must always be true of both.
@@ -122,7 +137,12 @@ impl World {
                 assert_eq!(self.agents[index].executing.as_ref(), Some(&attempt));
             }
             Command::Assess { attempt } => self.assessing.push(attempt),
-            Command::RecordInvalid { attempt, .. } => {
+            Command::RecordInvalid { attempt, reason } => {
+                let has_it = |agent: &&Agent| agent.spool.iter().flatten().any(|spooled| *spooled == attempt);
+                if let Some(agent) = self.agents.iter().find(has_it).filter(|_| reason.code == "agent_restarted") {
+                    let is_silent = agent.heard_at.after(GRACE) <= self.at;
+                    assert!(is_silent, "{attempt} has an outcome, which is being delivered");
+                }
                 assert!(self.begun.contains_key(&attempt));
                 assert!(!self.assessing.contains(&attempt), "{attempt} has an outcome");
                 assert!(self.judged.insert(attempt.clone(), false).is_none(), "{attempt} judged twice");
@@ -179,6 +199,7 @@ impl World {
             Move::Connect { node: index } => {
                 let agent = &mut self.agents[*index];
                 agent.connected = true;
+                agent.heard_at = self.at;
                 let running = agent.executing.clone();
                 let boot = boot(agent.boot);
                 let spooled = Some(agent.delivery_id);
@@ -188,8 +209,12 @@ impl World {
                 self.agents[*index].connected = false;
                 self.step(Event::NodeDisconnected { node: node(NODES[*index]) });
             }
-            Move::Restart { node: index } => {
+            Move::Restart { node: index, is_orderly } => {
                 self.apply(&Move::Drop { node: *index });
+                if *is_orderly {
+                    // It ends what it executes, and nobody hears of it yet.
+                    self.apply(&Move::Finish { node: *index });
+                }
                 self.agents[*index].boot += 1;
                 self.agents[*index].executing = None;
             }
@@ -200,11 +225,11 @@ impl World {
                     self.step(Event::Progress { node: node(NODES[*index]), attempt, is_open_ended });
                 }
             }
+            Move::Sample { node: index } => self.agents[*index].append(None),
             Move::Finish { node: index } => {
                 let agent = &mut self.agents[*index];
                 if let Some(attempt) = agent.executing.take() {
-                    agent.spool.push(attempt.clone());
-                    agent.delivery_id += 1;
+                    agent.append(Some(attempt.clone()));
                     let spooled = Some(agent.delivery_id);
                     if agent.connected {
                         self.step(Event::Finished { node: node(NODES[*index]), attempt, spooled });
@@ -213,9 +238,15 @@ impl World {
             }
             Move::Deliver { node: index } => {
                 let agent = &mut self.agents[*index];
-                if let Some(attempt) = agent.connected.then(|| agent.spool.pop()).flatten() {
-                    self.outcomes.insert(attempt.clone());
-                    self.step(Event::OutcomeCommitted { node: node(NODES[*index]), attempt });
+                if let Some(record) = agent.connected.then(|| agent.spool.pop_front()).flatten() {
+                    let left = u64::try_from(agent.spool.len()).expect("small");
+                    agent.delivered = Some(agent.delivery_id - left);
+                    agent.heard_at = self.at;
+                    if let Some(attempt) = record {
+                        self.outcomes.insert(attempt.clone());
+                        self.step(Event::OutcomeCommitted { node: node(NODES[*index]), attempt });
+                    }
+                    self.tell_delivered();
                 }
             }
             Move::Assess { valid } => {
@@ -231,6 +262,7 @@ impl World {
             }
             Move::Wait { seconds } => {
                 self.at = self.at.after(Duration::from_secs(*seconds));
+                self.tell_delivered();
                 self.step(Event::Tick);
             }
             Move::Stray { node: index, trial, attempt: number } => {
@@ -244,11 +276,21 @@ impl World {
         }
     }
 
+    /// Of the nodes of which that is asked, how far they have delivered.
+    fn tell_delivered(&mut self) {
+        for node in self.state.nodes_behind() {
+            let index = NODES.iter().position(|name| *name == node.as_str()).expect("a known node");
+            if let Some(delivery_id) = self.agents[index].delivered {
+                self.step(Event::Delivered { node, delivery_id });
+            }
+        }
+    }
+
     /// Everything but the store is gone, and the runs are taken up again.
     fn restart_collector(&mut self) {
         self.state = State::new(Config { grace: GRACE });
         self.assessing.clear();
-        self.agents.iter_mut().for_each(|agent| agent.connected = false);
+        self.agents.iter_mut().for_each(|agent| (agent.connected, agent.delivered) = (false, None));
         let judged = self.judged.clone();
         for (run, plan) in self.plans.clone() {
             if !self.ended.contains_key(&run) {

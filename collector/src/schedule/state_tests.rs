@@ -102,7 +102,15 @@ impl Story {
     }
 
     fn finish(&mut self, id: &str, attempt: &AttemptId) -> Vec<String> {
-        self.step(Event::Finished { node: node(id), attempt: attempt.clone(), spooled: None })
+        self.finish_with(id, attempt, None)
+    }
+
+    fn finish_with(&mut self, id: &str, attempt: &AttemptId, spooled: Option<u64>) -> Vec<String> {
+        self.step(Event::Finished { node: node(id), attempt: attempt.clone(), spooled })
+    }
+
+    fn tick(&mut self) -> Vec<String> {
+        self.step(Event::Tick)
     }
 
     fn commit(&mut self, id: &str, attempt: &AttemptId) -> Vec<String> {
@@ -249,6 +257,70 @@ fn a_node_that_goes_with_an_outcome_in_its_spool_is_waited_for_until_the_limit()
 }
 
 #[test]
+fn an_outcome_behind_a_backlog_outlives_any_outage_of_a_day() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 1, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.finish_with("p", &attempt("r", 0, 1), Some(1_000));
+    story.deliver("p", 999);
+    story.disconnect("p");
+    assert_eq!(story.wait(Duration::from_hours(24) - Duration::from_nanos(1)), [""; 0]);
+    let mut lost = story.clone();
+    assert_eq!(lost.wait(Duration::from_nanos(1)), ["invalid r/0.1 node_lost", "end r Incomplete 0/1 -1"]);
+    story.at = MonoNs(0).after(Duration::from_hours(23));
+    story.connect_with("p", 1, None, Some(2_000));
+    assert_eq!(story.wait(GRACE - Duration::from_nanos(1)), [""; 0]);
+    assert_eq!(story.commit("p", &attempt("r", 0, 1)), ["assess r/0.1"]);
+}
+
+#[test]
+fn a_node_that_goes_after_all_its_records_arrived_is_waited_for_until_the_limit() {
+    // It may have begun since, without having been heard of.
+    let mut story = Story::new();
+    story.submit(run_plan("r", 1, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.disconnect("p");
+    story.connect_with("p", 1, None, Some(10));
+    story.deliver("p", 10);
+    story.disconnect("p");
+    assert_eq!(story.wait(LIMIT - Duration::from_nanos(1)), [""; 0]);
+    assert_eq!(story.wait(Duration::from_nanos(1)), ["invalid r/0.1 node_lost", "end r Incomplete 0/1 -1"]);
+}
+
+#[test]
+fn reconnecting_prolongs_no_wait_for_what_cannot_come() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 2, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.disconnect("p");
+    // The assignment never arrived; the spool grows by what is sampled.
+    story.connect_with("p", 1, None, Some(10));
+    story.deliver("p", 11);
+    assert_eq!(story.wait(GRACE / 2), [""; 0]);
+    story.disconnect("p");
+    story.connect_with("p", 1, None, Some(20));
+    story.deliver("p", 15);
+    assert_eq!(story.wait(GRACE / 2), ["invalid r/0.1 outcome_missing", "assign p r/0.2"]);
+}
+
+#[test]
+fn an_attempt_that_ends_before_anybody_heard_that_it_began_is_awaited_as_far_as_its_agent_says() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 2, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.disconnect("p");
+    story.connect_with("p", 1, None, Some(10));
+    story.deliver("p", 10);
+    story.wait(GRACE / 2);
+    assert_eq!(story.finish_with("p", &attempt("r", 0, 1), Some(20)), [""; 0]);
+    for delivery_id in [15, 20] {
+        assert_eq!(story.wait(GRACE - Duration::from_nanos(1)), [""; 0]);
+        story.deliver("p", delivery_id);
+    }
+    assert_eq!(story.commit("p", &attempt("r", 0, 1)), ["assess r/0.1"]);
+}
+
+#[test]
 fn an_outcome_behind_a_backlog_is_waited_for_while_records_arrive_and_not_for_ever() {
     let mut story = Story::new();
     story.submit(run_plan("r", 2, &[("p", 0)]));
@@ -320,14 +392,56 @@ fn a_short_interruption_changes_nothing() {
 }
 
 #[test]
-fn a_restarted_agent_makes_its_attempt_invalid() {
+fn a_restarted_agent_that_does_not_name_its_spool_makes_its_attempt_invalid() {
     let mut story = Story::new();
     story.submit(run_plan("r", 2, &[("p", 0)]));
     story.connect("p", 1, None);
     story.disconnect("p");
-    assert_eq!(story.connect("p", 2, None), ["invalid r/0.1 agent_restarted", "assign p r/0.2"]);
+    assert_eq!(story.connect("p", 2, None), [""; 0]);
+    assert_eq!(story.tick(), ["invalid r/0.1 agent_restarted", "assign p r/0.2"]);
     assert_eq!(story.commit("p", &attempt("r", 0, 1)), [""; 0]);
     assert_eq!(story.execute("p", &attempt("r", 0, 2), vec![]), ["end r Completed 1/1 -1"]);
+}
+
+#[test]
+fn an_outcome_in_the_spool_of_a_restarted_agent_counts() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 1, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.disconnect("p");
+    // Long ago, so that it lies behind a backlog.
+    assert_eq!(story.connect_with("p", 2, None, Some(100)), [""; 0]);
+    for delivery_id in [30, 60, 99] {
+        assert_eq!(story.wait(GRACE - Duration::from_nanos(1)), [""; 0]);
+        story.deliver("p", delivery_id);
+        assert_eq!(story.tick(), [""; 0]);
+    }
+    assert_eq!(story.commit("p", &attempt("r", 0, 1)), ["assess r/0.1"]);
+    story.deliver("p", 100);
+    assert_eq!(story.assess(&attempt("r", 0, 1), vec![]), ["end r Completed 1/1 -0"]);
+}
+
+#[test]
+fn what_a_restarted_agent_left_unfinished_is_repeated_as_soon_as_its_spool_has_arrived() {
+    let mut story = Story::new();
+    story.submit(run_plan("r", 2, &[("p", 0)]));
+    story.connect("p", 1, None);
+    story.disconnect("p");
+    let restarted = ["invalid r/0.1 agent_restarted", "assign p r/0.2"];
+    // A spool that was never used holds no outcome.
+    let mut unused = story.clone();
+    unused.connect_with("p", 2, None, Some(0));
+    assert_eq!(unused.tick(), restarted);
+    story.connect_with("p", 2, None, Some(100));
+    story.deliver("p", 99);
+    assert_eq!(story.tick(), [""; 0]);
+    let mut silent = story.clone();
+    assert_eq!(silent.wait(GRACE), restarted);
+    // A third start knows no more than the second.
+    story.disconnect("p");
+    story.connect_with("p", 3, None, Some(200));
+    story.deliver("p", 100);
+    assert_eq!(story.tick(), restarted);
 }
 
 #[test]
@@ -396,7 +510,8 @@ fn a_restarted_collector_awaits_the_outcome_of_what_has_ended_meanwhile() {
 fn a_restarted_collector_gives_up_what_a_restarted_agent_cannot_execute_any_more() {
     let mut story = taken_up();
     let mut committed = story.clone();
-    assert_eq!(story.connect("p", 2, None), ["invalid r/0.1 agent_restarted", "assign p r/1.1"]);
+    assert_eq!(story.connect("p", 2, None), [""; 0]);
+    assert_eq!(story.tick(), ["invalid r/0.1 agent_restarted", "assign p r/1.1"]);
     // The outcome of the old start arrives too late, and changes nothing.
     assert_eq!(story.commit("p", &attempt("r", 0, 1)), [""; 0]);
     // In time, it counts.
@@ -589,7 +704,8 @@ fn a_restart_of_both_in_the_middle_of_the_last_attempt_at_a_job_skips_what_needs
     plan.open_attempts = vec![OpenAttempt { attempt: attempt("r", 0, 1), boot: Some(boot(1)), has_outcome: false }];
     let mut story = Story::new();
     assert_eq!(story.submit(needing(plan, &[&[], &[0]])), [""; 0]);
-    assert_eq!(story.connect("p", 2, None), ["invalid r/0.1 agent_restarted", "end r Incomplete 0/2 -1"]);
+    assert_eq!(story.connect("p", 2, None), [""; 0]);
+    assert_eq!(story.tick(), ["invalid r/0.1 agent_restarted", "end r Incomplete 0/2 -1"]);
 }
 
 #[test]

@@ -37,18 +37,18 @@ impl Node {
         // What is no name and no boot id is refused by the store, in its own words.
         let Ok(node) = request.node.parse::<NodeId>() else { return Ok(()) };
         let Some(boot) = BootId::from_bytes(&request.boot_id) else { return Ok(()) };
-        if schedule.connected_boot(node.clone()).await?.is_some_and(|other| other != boot) {
-            schedule.refused(node.clone(), boot, false).await?;
-            return Err(Status::already_exists(format!(
-                "node '{node}' is already connected from another agent: stop that one, or give one of them another \
-                 `node`; if it lost its power or its network, this passes within half a minute"
-            )));
-        }
         if self.store.is_replaced(&node, boot).await? {
             schedule.refused(node.clone(), boot, true).await?;
             return Err(Status::already_exists(format!(
                 "another agent has been connected as node '{node}' since this one was: two agents have one name, as \
                  after copying a card; give one of them another `node`, and restart the one that is to have this name"
+            )));
+        }
+        if schedule.connected_boot(node.clone()).await?.is_some_and(|other| other != boot) {
+            schedule.refused(node.clone(), boot, false).await?;
+            return Err(Status::already_exists(format!(
+                "node '{node}' is already connected from another agent: stop that one, or give one of them another \
+                 `node`; if it lost its power or its network, this passes within half a minute"
             )));
         }
         Ok(())

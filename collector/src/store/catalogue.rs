@@ -291,7 +291,7 @@ impl Store {
         .await
     }
 
-    /// What an agent said came of an attempt; `None` before it arrived.
+    /// What the attempt's node said came of it; `None` before it arrived. What another node said is not looked at.
     ///
     /// # Errors
     /// When the store failed.
@@ -299,7 +299,10 @@ impl Store {
         let key = attempt.clone();
         self.read(move |transaction| {
             Ok(transaction
-                .prepare_cached("SELECT outcome FROM outcome WHERE run = ?1 AND trial = ?2 AND attempt = ?3")?
+                .prepare_cached(
+                    "SELECT outcome FROM outcome JOIN boot USING (boot_key) JOIN node USING (node_key) \
+                     JOIN attempt USING (run, trial, attempt, node) WHERE run = ?1 AND trial = ?2 AND attempt = ?3",
+                )?
                 .query_row(params![key.run.as_str(), key.trial, key.attempt], |row| sql::message(row, 0))
                 .optional()?)
         })

@@ -46,6 +46,8 @@ pub(super) enum Refusal {
     ProbeBackwards,
     #[error("an outcome of attempt {0} is already stored")]
     OutcomeKnown(AttemptId),
+    #[error("attempt {0} was given to another node: was this one renamed, or its card copied?")]
+    OutcomeOfAnother(AttemptId),
     #[error("the outcome says neither completed nor failed")]
     OutcomeEmpty,
 }

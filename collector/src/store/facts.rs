@@ -142,6 +142,19 @@ impl Slot<'_> {
             Ok(attempt) => attempt,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        // There is room for one outcome of an attempt: another node's, as after renaming one, must not take it.
+        let is_anothers = self
+            .connection
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM attempt WHERE run = ?1 AND trial = ?2 AND attempt = ?3 \
+                 AND node <> (SELECT node FROM boot JOIN node USING (node_key) WHERE boot_key = ?4))",
+            )?
+            .query_row(params![attempt.run.as_str(), attempt.trial, attempt.attempt, self.boot_key], |row| {
+                row.get(0)
+            })?;
+        if is_anothers {
+            return Ok(Err(Refusal::OutcomeOfAnother(attempt)));
+        }
         let inserted = self
             .connection
             .prepare_cached(

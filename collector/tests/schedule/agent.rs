@@ -1,7 +1,8 @@
 //! A scripted agent: it speaks the whole protocol and measures nothing.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub(crate) enum Act {
     StayAway,
 }
 
+/// Time that each record of a backlog takes.
+pub(crate) const BACKLOG_PACE: Duration = Duration::from_millis(250);
+
 /// Says what to do with each attempt.
 pub(crate) type Script = Arc<dyn Fn(&AttemptId) -> Act + Send + Sync>;
 
@@ -51,6 +55,8 @@ pub(crate) struct Agent {
     away: watch::Sender<bool>,
     released: watch::Sender<bool>,
     rebooted: Arc<AtomicBool>,
+    backlog: Arc<AtomicU64>,
+    is_old: Arc<AtomicBool>,
     first_boot: BootId,
 }
 
@@ -70,6 +76,8 @@ impl Agent {
             away: watch::Sender::new(false),
             released: watch::Sender::new(false),
             rebooted: Arc::default(),
+            backlog: Arc::default(),
+            is_old: Arc::default(),
             first_boot,
         };
         let mut life = Life {
@@ -81,8 +89,10 @@ impl Agent {
             away: agent.away.clone(),
             released: agent.released.subscribe(),
             rebooted: agent.rebooted.clone(),
+            backlog: agent.backlog.clone(),
+            is_old: agent.is_old.clone(),
             held: None,
-            late: None,
+            spool: VecDeque::new(),
             delivery_id: 0,
             batch_sequence: 0,
             fact_sequence: 0,
@@ -92,6 +102,7 @@ impl Agent {
         tokio::spawn(async move {
             loop {
                 if let Ok(End::Died) = life.live().await {
+                    // The spool outlives it.
                     life.boot = BootId::random();
                     (life.batch_sequence, life.fact_sequence, life.executing) = (0, 0, None);
                     life.held = None;
@@ -137,9 +148,19 @@ impl Agent {
         self.released.send_replace(true);
     }
 
-    /// While it is away: starts it anew. What was released before is in its spool, and is sent with its next assignment.
+    /// While it is away: starts it anew. The outcome of what was released before is in its spool.
     pub(crate) fn reboot(&self) {
         self.rebooted.store(true, Ordering::SeqCst);
+    }
+
+    /// While it is away: makes the outcome of what was released lie behind so many records, which take their time.
+    pub(crate) fn pile_up(&self, record_count: u64) {
+        self.backlog.store(record_count, Ordering::SeqCst);
+    }
+
+    /// From its next connection on it does not say how far its spool goes.
+    pub(crate) fn make_old(&self) {
+        self.is_old.store(true, Ordering::SeqCst);
     }
 }
 
@@ -158,10 +179,13 @@ struct Life {
     away: watch::Sender<bool>,
     released: watch::Receiver<bool>,
     rebooted: Arc<AtomicBool>,
+    backlog: Arc<AtomicU64>,
+    is_old: Arc<AtomicBool>,
     /// What goes on until it is released.
     held: Option<AttemptId>,
-    /// What an earlier start left in the spool.
-    late: Option<(BootId, AttemptId)>,
+    /// What was not acknowledged yet.
+    spool: VecDeque<v1::Record>,
+    /// The newest record of the spool.
     delivery_id: u64,
     batch_sequence: u64,
     fact_sequence: u64,
@@ -183,14 +207,13 @@ impl Life {
         let mut away = self.away.subscribe();
         let mut released = self.released.clone();
         becomes(&mut away, false).await;
-        let is_released = *released.borrow();
-        if self.rebooted.swap(false, Ordering::SeqCst) {
-            self.late = self.held.take().filter(|_| is_released).map(|attempt| (self.boot, attempt));
-            return Ok(End::Died);
+        if *released.borrow()
+            && let Some(attempt) = self.held.take()
+        {
+            self.end_offline(&attempt);
         }
-        if is_released && self.held.is_some() {
-            // Its outcome is in the spool.
-            self.executing = None;
+        if self.rebooted.swap(false, Ordering::SeqCst) {
+            return Ok(End::Died);
         }
         let mut streams = self.connect().await?;
         self.deliver(&mut streams, Fact::ChannelOpened(rail())).await?;
@@ -215,12 +238,6 @@ impl Life {
                         let mut seen = self.seen.lock().unwrap();
                         seen.assigned.push(attempt.to_string());
                         seen.assignments.push(assignment.clone());
-                    }
-                    if let Some((boot, late)) = self.late.take() {
-                        let own = std::mem::replace(&mut self.boot, boot);
-                        (self.fact_sequence, self.batch_sequence) = (1_000, 1_000);
-                        self.complete(&mut streams, &late, &["model", "checkpoint"]).await?;
-                        (self.boot, self.fact_sequence, self.batch_sequence) = (own, 1, 0);
                     }
                     self.workload = assignment.workload;
                     self.executing = Some(attempt.clone());
@@ -277,7 +294,7 @@ impl Life {
         let records_in = telemetry.deliver(ReceiverStream::new(outbound)).await?.into_inner();
         let (work, outbound) = mpsc::channel(16);
         let running = self.executing.as_ref().map(v1::TrialKey::from);
-        let spooled_delivery_id = Some(self.delivery_id);
+        let spooled_delivery_id = (!self.is_old.load(Ordering::SeqCst)).then_some(self.delivery_id);
         let hello =
             v1::WorkHello { node: self.node.clone(), boot_id: self.boot.to_vec(), running, spooled_delivery_id };
         say(&work, v1::work_request::Item::Hello(hello)).await?;
@@ -287,46 +304,45 @@ impl Life {
     }
 
     async fn complete_for_ever(&mut self, streams: &mut Streams, attempt: &AttemptId) -> anyhow::Result<()> {
-        let start = (self.batch_sequence + 1) * 1_000_000_000;
+        let start = self.next_start();
         self.sample(streams, start).await?;
         self.sample(streams, start + 86_400_000_000_000).await?;
-        let window = v1::Window {
-            phase: v1::Phase::Active.into(),
-            start_mono_ns: start,
-            end_mono_ns: u64::MAX,
-            inference_count: 10,
-            ..Default::default()
-        };
+        let window = v1::Window { end_mono_ns: u64::MAX, ..active(start) };
         let completed = v1::Completed { windows: vec![window], ..Default::default() };
         self.end(streams, attempt, v1::trial_outcome::Result::Completed(completed)).await
     }
 
-    /// Delivers a batch of 100 readings.
     async fn sample(&mut self, streams: &mut Streams, start: u64) -> anyhow::Result<()> {
-        let mut encoder = Encoder::default();
-        for index in 0..100 {
-            let at = MonoNs(start + index * 1_000_000);
-            encoder.push(&Reading { at, first: 1_000, second: 1_250, flags: Flags::NONE }, 1_000, true);
+        self.deliver(streams, Fact::Batch(readings(start))).await
+    }
+
+    /// Ends an inference as [`Self::complete`] does, but nobody hears of it yet.
+    fn end_offline(&mut self, attempt: &AttemptId) {
+        assert!(!matches!(self.workload, Some(v1::assignment::Workload::Job(_))), "a job hands in what it made");
+        let start = self.next_start();
+        self.append(Fact::Batch(readings(start)));
+        for _ in 0..self.backlog.load(Ordering::SeqCst) {
+            self.append(Fact::ChannelOpened(rail()));
         }
-        let batch = encoder.finish(0, Vec::new()).expect("readings were pushed");
-        self.deliver(streams, Fact::Batch(batch)).await
+        let completed = v1::Completed { windows: vec![active(start)], ..Default::default() };
+        let outcome = self.outcome(attempt, v1::trial_outcome::Result::Completed(completed));
+        self.append(Fact::Outcome(outcome));
+        self.executing = None;
+    }
+
+    /// Where the next batch begins.
+    fn next_start(&self) -> u64 {
+        (self.batch_sequence + 1) * 1_000_000_000
     }
 
     async fn complete(&mut self, streams: &mut Streams, attempt: &AttemptId, roles: &[&str]) -> anyhow::Result<()> {
-        let start = (self.batch_sequence + 1) * 1_000_000_000;
+        let start = self.next_start();
         self.sample(streams, start).await?;
-        let window = v1::Window {
-            phase: v1::Phase::Active.into(),
-            start_mono_ns: start,
-            end_mono_ns: start + 50_000_000,
-            inference_count: 10,
-            ..Default::default()
-        };
         let job = match self.workload.clone() {
             Some(v1::assignment::Workload::Job(job)) => Some(hand_in(streams, attempt, &job, roles).await?),
             _ => None,
         };
-        let completed = v1::Completed { windows: vec![window], job, ..Default::default() };
+        let completed = v1::Completed { windows: vec![active(start)], job, ..Default::default() };
         self.end(streams, attempt, v1::trial_outcome::Result::Completed(completed)).await
     }
 
@@ -353,21 +369,40 @@ impl Life {
         result: v1::trial_outcome::Result,
     ) -> anyhow::Result<()> {
         let trial = Some(v1::TrialKey::from(attempt));
-        let outcome = v1::TrialOutcome {
-            trial: trial.clone(),
-            samples_boot_id: self.boot.to_vec(),
-            samples_channel: 0,
-            result: Some(result),
-            samples_further_channels: Vec::new(),
-        };
+        let outcome = self.outcome(attempt, result);
         self.executing = None;
         self.deliver(streams, Fact::Outcome(outcome)).await?;
         let spooled_delivery_id = Some(self.delivery_id);
         say(&streams.work, v1::work_request::Item::Finished(v1::Finished { trial, spooled_delivery_id })).await
     }
 
-    /// Sends a record and waits for its acknowledgement.
+    fn outcome(&self, attempt: &AttemptId, result: v1::trial_outcome::Result) -> v1::TrialOutcome {
+        v1::TrialOutcome {
+            trial: Some(attempt.into()),
+            samples_boot_id: self.boot.to_vec(),
+            samples_channel: 0,
+            result: Some(result),
+            samples_further_channels: Vec::new(),
+        }
+    }
+
+    /// Sends a record after all that was spooled before, each when the one before is acknowledged.
     async fn deliver(&mut self, streams: &mut Streams, fact: Fact) -> anyhow::Result<()> {
+        self.append(fact);
+        let is_backlog = self.backlog.swap(0, Ordering::SeqCst) > 0;
+        while let Some(record) = self.spool.front().cloned() {
+            if is_backlog {
+                tokio::time::sleep(BACKLOG_PACE).await;
+            }
+            streams.records.send(v1::DeliverRequest { item: Some(v1::deliver_request::Item::Record(record)) }).await?;
+            let answer = streams.records_in.message().await?;
+            anyhow::ensure!(answer.is_some(), "the collector left");
+            self.spool.pop_front();
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, fact: Fact) {
         let sequence = if matches!(fact, Fact::Batch(_)) { &mut self.batch_sequence } else { &mut self.fact_sequence };
         self.delivery_id += 1;
         let record = v1::Record {
@@ -377,10 +412,28 @@ impl Life {
             fact: Some(fact),
         };
         *sequence += 1;
-        streams.records.send(v1::DeliverRequest { item: Some(v1::deliver_request::Item::Record(record)) }).await?;
-        let answer = streams.records_in.message().await?;
-        anyhow::ensure!(answer.is_some(), "the collector left");
-        Ok(())
+        self.spool.push_back(record);
+    }
+}
+
+/// A batch of 100 readings.
+fn readings(start: u64) -> v1::SampleBatch {
+    let mut encoder = Encoder::default();
+    for index in 0..100 {
+        let at = MonoNs(start + index * 1_000_000);
+        encoder.push(&Reading { at, first: 1_000, second: 1_250, flags: Flags::NONE }, 1_000, true);
+    }
+    encoder.finish(0, Vec::new()).expect("readings were pushed")
+}
+
+/// A window over the first half of such a batch.
+fn active(start: u64) -> v1::Window {
+    v1::Window {
+        phase: v1::Phase::Active.into(),
+        start_mono_ns: start,
+        end_mono_ns: start + 50_000_000,
+        inference_count: 10,
+        ..Default::default()
     }
 }
 

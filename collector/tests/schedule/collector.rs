@@ -14,10 +14,16 @@ use tinywatt_collector::server::{Config, ServeError, Server};
 use tinywatt_collector::store::{AttemptRow, Store};
 use tinywatt_proto::ids::{AttemptId, BootId, RunId, Sha256};
 use tinywatt_proto::v1;
+use tinywatt_proto::v1::assignment_service_client::AssignmentServiceClient;
 use tinywatt_proto::v1::control_service_client::ControlServiceClient;
+use tinywatt_proto::v1::node_service_client::NodeServiceClient;
+use tinywatt_proto::v1::record::Fact;
+use tinywatt_proto::v1::telemetry_service_client::TelemetryServiceClient;
 use tinywatt_proto::v1::treatment::Workload;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
+use tonic::Streaming;
 use tonic::transport::Channel;
 
 /// Longest wait for any state. Far above what a busy machine needs; only a failing test gets there.
@@ -163,6 +169,47 @@ impl Collector {
     /// What an agent said came of an attempt.
     pub(crate) async fn outcome(&self, attempt: &AttemptId) -> Option<v1::TrialOutcome> {
         self.store().outcome(attempt).await.unwrap()
+    }
+
+    /// Connects a new start of a node's agent, which executes nothing, and gives what it is told.
+    pub(crate) async fn connect_anew(&self, node: &str, spooled: u64) -> Streaming<v1::WorkResponse> {
+        let address = format!("http://{}", *self.address.borrow());
+        let (node, boot_id) = (node.to_owned(), BootId::random().to_vec());
+        let register = v1::RegisterRequest { node: node.clone(), boot_id: boot_id.clone(), ..Default::default() };
+        NodeServiceClient::connect(address.clone()).await.unwrap().register(register).await.unwrap();
+        let hello = v1::WorkHello { node, boot_id, running: None, spooled_delivery_id: Some(spooled) };
+        let hello = v1::WorkRequest { item: Some(v1::work_request::Item::Hello(hello)) };
+        // It has nothing more to say, and does not leave.
+        let requests = tokio_stream::once(hello).chain(tokio_stream::pending());
+        AssignmentServiceClient::connect(address).await.unwrap().work(requests).await.unwrap().into_inner()
+    }
+
+    /// Commits an outcome of which the schedule is not told.
+    pub(crate) async fn commit_untold(&self, node: &str, boot: BootId, delivery_id: u64, outcome: v1::TrialOutcome) {
+        let outcome = v1::TrialOutcome { samples_boot_id: boot.to_vec(), ..outcome };
+        let fact = Some(Fact::Outcome(outcome));
+        let record = v1::Record { delivery_id, boot_id: boot.to_vec(), sequence: 1, fact };
+        let committed = self.store().commit_records(node.parse().unwrap(), vec![record]).await.unwrap();
+        assert_eq!(committed.outcomes.len(), 1, "{:?}", committed.rejected);
+    }
+
+    /// Delivers an outcome as a node of its own, and waits until it is acknowledged.
+    pub(crate) async fn deliver_as(&self, node: &str, outcome: v1::TrialOutcome) {
+        let address = format!("http://{}", *self.address.borrow());
+        let (node, boot_id) = (node.to_owned(), BootId::random().to_vec());
+        let register = v1::RegisterRequest { node: node.clone(), boot_id: boot_id.clone(), ..Default::default() };
+        NodeServiceClient::connect(address.clone()).await.unwrap().register(register).await.unwrap();
+        let outcome = v1::TrialOutcome { samples_boot_id: boot_id.clone(), ..outcome };
+        let record =
+            v1::Record { delivery_id: 1, boot_id: boot_id.clone(), sequence: 0, fact: Some(Fact::Outcome(outcome)) };
+        let items = [
+            v1::deliver_request::Item::Hello(v1::DeliverHello { node, boot_id }),
+            v1::deliver_request::Item::Record(record),
+        ];
+        let requests = items.map(|item| v1::DeliverRequest { item: Some(item) });
+        let mut telemetry = TelemetryServiceClient::connect(address).await.unwrap();
+        let mut answers = telemetry.deliver(tokio_stream::iter(requests)).await.unwrap().into_inner();
+        answers.message().await.unwrap().expect("it is acknowledged");
     }
 
     /// The trials of a run.

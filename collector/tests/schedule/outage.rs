@@ -5,7 +5,7 @@ use std::time::Duration;
 use tinywatt_proto::ids::{AttemptId, RunId};
 use tinywatt_proto::v1;
 
-use super::agent::{Act, Agent};
+use super::agent::{Act, Agent, BACKLOG_PACE};
 use super::collector::{Collector, assess_by_word, submission};
 use super::{PATIENT, always, first_attempt_at, until};
 
@@ -105,7 +105,30 @@ async fn an_attempt_that_ends_while_the_collector_is_down_counts() {
 }
 
 #[tokio::test]
-async fn an_attempt_whose_agent_is_restarted_beside_the_collector_is_repeated_and_its_late_outcome_changes_nothing() {
+async fn an_attempt_that_ended_before_its_agent_was_restarted_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a", "b"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    p.send_away();
+    told(&collector, &run, "is away").await;
+    // The outcome lies behind others, so that the schedule looks at its deadlines before it has arrived.
+    p.pile_up(8);
+    p.release();
+    p.reboot();
+    p.call_back();
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(&run).await, [""; 0]);
+    assert_eq!(p.assigned().len(), 2);
+    let attempts = collector.attempts(&run).await;
+    assert_eq!(attempts[0].boot, Some(p.boot()));
+    assert_ne!(attempts[1].boot, Some(p.boot()), "given to the new start");
+}
+
+#[tokio::test]
+async fn an_attempt_that_ended_before_its_agent_and_the_collector_were_restarted_counts() {
     let folder = tempfile::tempdir().unwrap();
     let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
     let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
@@ -114,24 +137,114 @@ async fn an_attempt_whose_agent_is_restarted_beside_the_collector_is_repeated_an
     until("it executes", || p.assigned().len() == 1).await;
     p.send_away();
     collector.stop().await;
+    p.pile_up(8);
     p.release();
     p.reboot();
     collector.restart(assess_by_word()).await;
     p.call_back();
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(&run).await, [""; 0]);
+    assert_eq!(p.assigned().len(), 1);
+}
+
+#[tokio::test]
+async fn an_outcome_of_which_the_word_is_late_is_found_before_its_attempt_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    p.send_away();
+    told(&collector, &run, "is away").await;
+    // A new start, whose spool goes just as far as the outcome that the old one has left in it.
+    let spooled = 1_000;
+    let _orders = collector.connect_anew("p", spooled).await;
+    let result = v1::trial_outcome::Result::Completed(v1::Completed::default());
+    let outcome = v1::TrialOutcome { trial: Some(key(&run, 0, 1)), result: Some(result), ..Default::default() };
+    collector.commit_untold("p", p.boot(), spooled, outcome).await;
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(&run).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_outcome_that_comes_after_the_judgement_is_kept_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    p.send_away();
+    told(&collector, &run, "is away").await;
+    // Nothing tells that an outcome is on its way, and it is some seconds late.
+    p.make_old();
+    p.pile_up(16);
+    p.release();
+    p.reboot();
+    p.call_back();
     let summary = collector.await_end(&run).await;
     assert_eq!((summary.state(), summary.valid_count), (v1::RunState::Completed, 1));
     assert_eq!(collector.broken(&run).await, ["0.1 agent_restarted"]);
-    // It has arrived all the same, and is kept beside the judgement.
     let late = AttemptId { run: run.clone(), trial: 0, attempt: 1 };
     assert!(collector.outcome(&late).await.is_some());
     let attempts = collector.attempts(&run).await;
     assert_eq!(attempts.iter().filter(|row| row.result.as_ref().unwrap().is_valid()).count(), 1);
     assert_ne!(attempts[0].boot, attempts[1].boot);
-    // Nor does it after another restart.
+    // Nor does it after a restart.
     collector.stop().await;
     collector.restart(assess_by_word()).await;
     assert_eq!(collector.broken(&run).await, ["0.1 agent_restarted"]);
     assert_eq!(collector.await_end(&run).await, summary);
+}
+
+#[tokio::test]
+async fn an_outcome_behind_a_backlog_is_waited_for_as_long_as_records_arrive() {
+    let folder = tempfile::tempdir().unwrap();
+    let grace = 8 * BACKLOG_PACE;
+    let collector = Collector::start(folder.path().to_owned(), grace, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    p.send_away();
+    told(&collector, &run, "is away").await;
+    // Three times the grace, in small steps.
+    p.pile_up(24);
+    p.release();
+    p.call_back();
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(&run).await, [""; 0]);
+    assert_eq!(p.assigned().len(), 1);
+}
+
+#[tokio::test]
+async fn an_outcome_that_another_node_delivers_is_not_assessed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    let failure = v1::Failure { reason: v1::FailureReason::Worker.into(), ..Default::default() };
+    let outcome = v1::TrialOutcome {
+        trial: Some(key(&run, 0, 1)),
+        result: Some(v1::trial_outcome::Result::Failure(failure)),
+        ..Default::default()
+    };
+    collector.deliver_as("q", outcome).await;
+    // It is looked for when its node is back, and when the collector is.
+    p.send_away();
+    told(&collector, &run, "is away").await;
+    p.call_back();
+    collector.await_nodes(&["p"]).await;
+    collector.stop().await;
+    collector.restart(assess_by_word()).await;
+    collector.await_nodes(&["p"]).await;
+    p.release();
+    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(&run).await, [""; 0]);
+    assert_eq!(p.assigned().len(), 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use tinywatt_collector::result::TrialResult;
 use tinywatt_collector::store::{CatalogueError, RunRow};
-use tinywatt_proto::ids::{AttemptId, RunId};
+use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::record::Fact;
 
@@ -87,13 +87,42 @@ async fn the_first_result_of_an_attempt_stays() {
 async fn an_outcome_is_handed_over_once_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
+    store.create_run(run_row("run-b", 10)).await.unwrap();
+    let third = attempt("run-b", 3, 1);
+    store.start_attempt(&third, &node(), boot(1), 11).await.unwrap();
     let records = vec![record(1, boot(1), 0, Fact::Outcome(outcome("run-b", 3)))];
-    assert_eq!(store.outcome(&attempt("run-b", 3, 1)).await.unwrap(), None);
+    assert_eq!(store.outcome(&third).await.unwrap(), None);
     let committed = store.commit_records(node(), records.clone()).await.unwrap();
     assert_eq!(committed.outcomes, [outcome("run-b", 3)]);
     assert_eq!(store.delivered(&node()), Some(1));
     assert!(store.commit_records(node(), records).await.unwrap().outcomes.is_empty());
-    assert_eq!(store.outcome(&attempt("run-b", 3, 1)).await.unwrap(), Some(outcome("run-b", 3)));
+    assert_eq!(store.outcome(&third).await.unwrap(), Some(outcome("run-b", 3)));
+}
+
+#[tokio::test]
+async fn an_outcome_counts_from_the_node_of_its_attempt_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let renamed = v1::RegisterRequest { node: "renamed".to_owned(), ..registration() };
+    store.upsert_node(&renamed, 2).await.unwrap();
+    let renamed: NodeId = renamed.node.parse().unwrap();
+    store.create_run(run_row("run-b", 10)).await.unwrap();
+    let [early, late] = [attempt("run-b", 0, 1), attempt("run-b", 1, 1)];
+    // Nobody knows yet whose it is.
+    let stray = vec![record(1, boot(1), 0, Fact::Outcome(outcome("run-b", 0)))];
+    assert!(store.commit_records(renamed.clone(), stray).await.unwrap().rejected.is_empty());
+    store.start_attempt(&early, &node(), boot(1), 11).await.unwrap();
+    assert_eq!(store.outcome(&early).await.unwrap(), None);
+    store.start_attempt(&late, &node(), boot(1), 12).await.unwrap();
+    let anothers = vec![record(2, boot(1), 1, Fact::Outcome(outcome("run-b", 1)))];
+    let refused = store.commit_records(renamed, anothers.clone()).await.unwrap();
+    assert_eq!(refused.outcomes, []);
+    assert_eq!(refused.rejected.len(), 1);
+    assert!(refused.rejected[0].contains("attempt run-b/1.1 was given to another node"), "{:?}", refused.rejected);
+    // There is room for the node's own.
+    assert_eq!(store.outcome(&late).await.unwrap(), None);
+    store.commit_records(node(), anothers).await.unwrap();
+    assert_eq!(store.outcome(&late).await.unwrap(), Some(outcome("run-b", 1)));
 }
 
 #[tokio::test]

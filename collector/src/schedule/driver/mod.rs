@@ -228,6 +228,8 @@ impl Driver {
     async fn tick(&mut self) -> Result<(), DriverError> {
         for node in self.state.nodes_behind() {
             if let Some(delivery_id) = self.store.delivered(&node) {
+                // First those that are among these records: once all have arrived, nothing more is waited for.
+                self.take_in_outcomes(&node).await?;
                 self.step(Event::Delivered { node, delivery_id }).await?;
             }
         }
