@@ -121,9 +121,9 @@ fn reasons(folder: &Path, (trial, attempt): (u32, u32)) -> Result<Vec<String>> {
 
 /// The run is complete; gives why attempts were invalid.
 fn check_report(report: &Value) -> Result<Vec<&str>> {
-    ensure!(report["header"]["state"] == "completed", "{}", report["header"]);
-    ensure!(report["header"]["attempt_count_valid"] == 4, "{}", report["header"]);
     let invalid = report["invalid_attempts"].as_array().context("invalid attempts")?;
+    ensure!(report["header"]["state"] == "completed", "{}: {invalid:?}", report["header"]);
+    ensure!(report["header"]["attempt_count_valid"] == 4, "{}: {invalid:?}", report["header"]);
     let reasons = invalid.iter().flat_map(|attempt| attempt["reasons"].as_array().into_iter().flatten());
     Ok(reasons.filter_map(|reason| reason["code"].as_str()).collect())
 }
