@@ -27,7 +27,7 @@ const TOTAL_MAX: i64 = 1 << 62;
 /// reader of the channel sees it.
 ///
 /// Readings around the fall may be lost on their way, so it must show between any two that are left. So each fall
-/// goes [`CLIMB_MAX`] below the one before, and the total never climbs back that far: whatever is told after a fall is
+/// goes 2⁵² codes below the one before, and the total never climbs back that far: whatever is told after a fall is
 /// below whatever was told before. Once there is no room for another fall nothing is told any more.
 #[derive(Debug, Clone)]
 pub struct Tally {
