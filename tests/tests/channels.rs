@@ -77,7 +77,7 @@ fn study(folder: &Path, channel: &str, further: &str) -> Result<String> {
     let script = folder.join("job.sh");
     fs::write(&script, JOB)?;
     let text = format!(
-        "name = \"sum\"\nreplicates = 1\nattempts_max = 6\n[dataset]\nname = \"digits\"\n[training]\nnode = \"bench\"\n\
+        "name = \"sum\"\nreplicates = 1\nattempts_max = 10\n[dataset]\nname = \"digits\"\n[training]\nnode = \"bench\"\n\
          channel = \"{channel}\"\nfurther_channels = [{further}]\nidle = \"4s\"\n[[train]]\nname = \"job\"\n\
          command = [\"sh\", \"{}\"]\narchitecture = \"digits-tiny\"\nepochs = 1\ntechniques = []\n",
         script.display()

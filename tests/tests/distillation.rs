@@ -15,7 +15,7 @@ const STUDENT: &str = r#"{
 const STUDY: &str = r#"
 name = "distilled"
 replicates = 1
-attempts_max = 6
+attempts_max = 10
 nodes = ["bench"]
 [dataset]
 name = "digits"

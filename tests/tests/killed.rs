@@ -13,7 +13,7 @@ name = "killed"
 seed = 3
 replicates = 2
 nodes = ["bench"]
-attempts_max = 4
+attempts_max = 10
 [dataset]
 name = "digits"
 [windows]

@@ -11,7 +11,7 @@ const STUDY: &str = r#"
 name = "study"
 seed = 1
 replicates = 2
-attempts_max = 6
+attempts_max = 10
 nodes = ["bench"]
 [dataset]
 name = "digits"
