@@ -1,6 +1,7 @@
 //! `kill -9` in the middle of a trial: nothing acknowledged is lost, nothing is doubled, the run goes on.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -63,7 +64,7 @@ fn wait_for_active_window(folder: &Path) -> Result<()> {
 }
 
 fn wait_for_end(collector: &Collector) -> Result<Value> {
-    wait_for("the end of the run", Duration::from_secs(180), || {
+    wait_for("the end of the run", Duration::from_secs(300), || {
         let report = collector.report().ok()?;
         (report["header"]["state"] != "running").then_some(report)
     })
@@ -136,6 +137,9 @@ fn check_report(report: &Value) -> Result<Vec<(String, String)>> {
     reasons.map(code_and_message).collect()
 }
 
+/// One at a time: two agents on two cores would lose each other's readings.
+static ALONE: Mutex<()> = Mutex::new(());
+
 struct Bench {
     folder: tempfile::TempDir,
     collector: Collector,
@@ -155,6 +159,7 @@ fn start() -> Result<Bench> {
 
 #[test]
 fn an_agent_killed_in_mid_trial() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut bench = start()?;
     bench.agent.kill_and_restart()?;
     let report = wait_for_end(&bench.collector)?;
@@ -165,6 +170,7 @@ fn an_agent_killed_in_mid_trial() -> Result<()> {
 
 #[test]
 fn a_collector_killed_in_mid_trial() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut bench = start()?;
     let at_the_kill = executing(bench.folder.path())?;
     bench.collector.kill_and_restart()?;
