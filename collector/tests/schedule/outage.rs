@@ -5,7 +5,7 @@ use std::time::Duration;
 use tinywatt_proto::ids::{AttemptId, RunId};
 use tinywatt_proto::v1;
 
-use super::agent::{Act, Agent, BACKLOG_PACE};
+use super::agent::{Act, Agent, BACKLOG_PACE, Script};
 use super::collector::{Collector, assess_by_word, submission};
 use super::{PATIENT, always, first_attempt_at, until};
 
@@ -24,15 +24,31 @@ fn key(run: &RunId, trial: u32, attempt: u32) -> v1::TrialKey {
     v1::TrialKey::from(&AttemptId { run: run.clone(), trial, attempt })
 }
 
+/// A collector, and its only agent `p`, which executes the run's first attempt.
+async fn executing(
+    grace: Duration,
+    script: Script,
+    treatments: &[&str],
+) -> (tempfile::TempDir, Collector, Agent, RunId) {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path().to_owned(), grace, assess_by_word()).await;
+    let p = Agent::start(collector.address.subscribe(), "p", script);
+    collector.await_nodes(&["p"]).await;
+    let run = collector.submit(submission(&["p"], treatments, 1)).await;
+    until("it executes", || p.assigned().len() == 1).await;
+    (folder, collector, p, run)
+}
+
+/// The run ends, and every attempt at it is valid.
+async fn nothing_broke(collector: &Collector, run: &RunId) {
+    assert_eq!(collector.await_end(run).await.state(), v1::RunState::Completed);
+    assert_eq!(collector.broken(run).await, [""; 0]);
+}
+
 #[tokio::test]
 async fn an_attempt_outlives_a_link_that_is_cut_for_longer_than_the_grace() {
-    let folder = tempfile::tempdir().unwrap();
     let grace = Duration::from_millis(100);
-    let collector = Collector::start(folder.path().to_owned(), grace, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a", "b"], 1)).await;
-    until("it executes", || p.assigned().len() == 1).await;
+    let (_folder, collector, p, run) = executing(grace, first_attempt_at(0, Act::Hold), &["a", "b"]).await;
     p.send_away();
     // A watcher looks every two seconds, and the schedule at its deadlines every second: the grace is long over.
     let event = told(&collector, &run, "is away").await;
@@ -45,25 +61,18 @@ async fn an_attempt_outlives_a_link_that_is_cut_for_longer_than_the_grace() {
     p.call_back();
     collector.await_nodes(&["p"]).await;
     p.release();
-    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, [""; 0]);
+    nothing_broke(&collector, &run).await;
     assert_eq!((p.assigned().len(), p.cancelled().len()), (2, 0));
 }
 
 #[tokio::test]
 async fn an_attempt_that_ends_while_its_link_is_cut_counts() {
-    let folder = tempfile::tempdir().unwrap();
-    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
-    until("it executes", || p.assigned().len() == 1).await;
+    let (_folder, collector, p, run) = executing(PATIENT, always(Act::Hold), &["a"]).await;
     p.send_away();
     told(&collector, &run, "is away").await;
     p.release();
     p.call_back();
-    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, [""; 0]);
+    nothing_broke(&collector, &run).await;
 }
 
 #[tokio::test]
@@ -81,37 +90,25 @@ async fn a_restarted_collector_goes_on_with_what_is_executing() {
     collector.await_nodes(&["p"]).await;
     assert_eq!(node(&collector).await, (true, Some(key(&run, 1, 1))));
     p.release();
-    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, [""; 0]);
+    nothing_broke(&collector, &run).await;
     assert_eq!((p.assigned().len(), p.cancelled().len()), (4, 0));
 }
 
 #[tokio::test]
 async fn an_attempt_that_ends_while_the_collector_is_down_counts() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a", "b"], 1)).await;
-    until("it executes", || p.assigned().len() == 1).await;
+    let (_folder, mut collector, p, run) = executing(PATIENT, first_attempt_at(0, Act::Hold), &["a", "b"]).await;
     p.send_away();
     collector.stop().await;
     p.release();
     collector.restart(assess_by_word()).await;
     p.call_back();
-    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, [""; 0]);
+    nothing_broke(&collector, &run).await;
     assert_eq!(p.assigned().len(), 2);
 }
 
 #[tokio::test]
 async fn an_attempt_that_ended_before_its_agent_was_restarted_counts() {
-    let folder = tempfile::tempdir().unwrap();
-    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a", "b"], 1)).await;
-    until("it executes", || p.assigned().len() == 1).await;
+    let (_folder, collector, p, run) = executing(PATIENT, first_attempt_at(0, Act::Hold), &["a", "b"]).await;
     p.send_away();
     told(&collector, &run, "is away").await;
     // The outcome lies behind others, so that the schedule looks at its deadlines before it has arrived.
@@ -119,8 +116,7 @@ async fn an_attempt_that_ended_before_its_agent_was_restarted_counts() {
     p.release();
     p.reboot();
     p.call_back();
-    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, [""; 0]);
+    nothing_broke(&collector, &run).await;
     assert_eq!(p.assigned().len(), 2);
     let attempts = collector.attempts(&run).await;
     assert_eq!(attempts[0].boot, Some(p.boot()));
@@ -129,12 +125,7 @@ async fn an_attempt_that_ended_before_its_agent_was_restarted_counts() {
 
 #[tokio::test]
 async fn an_attempt_that_ended_before_its_agent_and_the_collector_were_restarted_counts() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
-    until("it executes", || p.assigned().len() == 1).await;
+    let (_folder, mut collector, p, run) = executing(PATIENT, first_attempt_at(0, Act::Hold), &["a"]).await;
     p.send_away();
     collector.stop().await;
     p.pile_up(8);
@@ -142,19 +133,13 @@ async fn an_attempt_that_ended_before_its_agent_and_the_collector_were_restarted
     p.reboot();
     collector.restart(assess_by_word()).await;
     p.call_back();
-    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, [""; 0]);
+    nothing_broke(&collector, &run).await;
     assert_eq!(p.assigned().len(), 1);
 }
 
 #[tokio::test]
 async fn an_outcome_of_which_the_word_is_late_is_found_before_its_attempt_is_given_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
-    until("it executes", || p.assigned().len() == 1).await;
+    let (_folder, collector, p, run) = executing(PATIENT, always(Act::Hold), &["a"]).await;
     p.send_away();
     told(&collector, &run, "is away").await;
     // A new start, whose spool goes just as far as the outcome that the old one has left in it.
@@ -163,18 +148,12 @@ async fn an_outcome_of_which_the_word_is_late_is_found_before_its_attempt_is_giv
     let result = v1::trial_outcome::Result::Completed(v1::Completed::default());
     let outcome = v1::TrialOutcome { trial: Some(key(&run, 0, 1)), result: Some(result), ..Default::default() };
     collector.commit_untold("p", p.boot(), spooled, outcome).await;
-    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, [""; 0]);
+    nothing_broke(&collector, &run).await;
 }
 
 #[tokio::test]
 async fn an_outcome_that_comes_after_the_judgement_is_kept_and_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", first_attempt_at(0, Act::Hold));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
-    until("it executes", || p.assigned().len() == 1).await;
+    let (_folder, mut collector, p, run) = executing(PATIENT, first_attempt_at(0, Act::Hold), &["a"]).await;
     p.send_away();
     told(&collector, &run, "is away").await;
     // Nothing tells that an outcome is on its way, and it is some seconds late.
@@ -200,32 +179,21 @@ async fn an_outcome_that_comes_after_the_judgement_is_kept_and_changes_nothing()
 
 #[tokio::test]
 async fn an_outcome_behind_a_backlog_is_waited_for_as_long_as_records_arrive() {
-    let folder = tempfile::tempdir().unwrap();
     let grace = 8 * BACKLOG_PACE;
-    let collector = Collector::start(folder.path().to_owned(), grace, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
-    until("it executes", || p.assigned().len() == 1).await;
+    let (_folder, collector, p, run) = executing(grace, always(Act::Hold), &["a"]).await;
     p.send_away();
     told(&collector, &run, "is away").await;
     // Three times the grace, in small steps.
     p.pile_up(24);
     p.release();
     p.call_back();
-    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, [""; 0]);
+    nothing_broke(&collector, &run).await;
     assert_eq!(p.assigned().len(), 1);
 }
 
 #[tokio::test]
 async fn an_outcome_that_another_node_delivers_is_not_assessed() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
-    until("it executes", || p.assigned().len() == 1).await;
+    let (_folder, mut collector, p, run) = executing(PATIENT, always(Act::Hold), &["a"]).await;
     let failure = v1::Failure { reason: v1::FailureReason::Worker.into(), ..Default::default() };
     let outcome = v1::TrialOutcome {
         trial: Some(key(&run, 0, 1)),
@@ -242,19 +210,13 @@ async fn an_outcome_that_another_node_delivers_is_not_assessed() {
     collector.restart(assess_by_word()).await;
     collector.await_nodes(&["p"]).await;
     p.release();
-    assert_eq!(collector.await_end(&run).await.state(), v1::RunState::Completed);
-    assert_eq!(collector.broken(&run).await, [""; 0]);
+    nothing_broke(&collector, &run).await;
     assert_eq!(p.assigned().len(), 1);
 }
 
 #[tokio::test]
 async fn a_run_can_be_given_up_while_its_node_is_away() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
-    let p = Agent::start(collector.address.subscribe(), "p", always(Act::Hold));
-    collector.await_nodes(&["p"]).await;
-    let run = collector.submit(submission(&["p"], &["a"], 1)).await;
-    until("it executes", || p.assigned().len() == 1).await;
+    let (_folder, mut collector, p, run) = executing(PATIENT, always(Act::Hold), &["a"]).await;
     p.send_away();
     collector.stop().await;
     collector.restart(assess_by_word()).await;
