@@ -1,3 +1,12 @@
+CREATE TABLE agent_health (
+    boot_key INTEGER NOT NULL REFERENCES boot (boot_key),
+    sequence INTEGER NOT NULL CHECK (sequence >= 0),
+    mono_ns INTEGER NOT NULL CHECK (mono_ns >= 0),
+    -- tinywatt.v1.NodeHealth
+    health BLOB NOT NULL,
+    PRIMARY KEY (boot_key, sequence)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE attempt (
     attempt_key INTEGER PRIMARY KEY,
     run TEXT NOT NULL REFERENCES run (run),

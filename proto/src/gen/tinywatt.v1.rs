@@ -1468,7 +1468,7 @@ pub struct Record {
     /// A hole means that the agent had to drop records; the collector writes it down as a gap.
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
-    #[prost(oneof = "record::Fact", tags = "4, 5, 6, 7, 8")]
+    #[prost(oneof = "record::Fact", tags = "4, 5, 6, 7, 8, 9")]
     pub fact: ::core::option::Option<record::Fact>,
 }
 /// Nested message and enum types in `Record`.
@@ -1485,6 +1485,8 @@ pub mod record {
         ClockProbe(super::ClockProbe),
         #[prost(message, tag = "8")]
         Outcome(super::TrialOutcome),
+        #[prost(message, tag = "9")]
+        Health(super::NodeHealth),
     }
 }
 /// About 250 ms of one channel.
@@ -1565,6 +1567,40 @@ pub struct ClockProbe {
     pub answered_unix_ns: u64,
     #[prost(uint64, tag = "4")]
     pub returned_mono_ns: u64,
+}
+/// How an agent and its machine fare, every 10 s. The one record that an agent may leave out: what is missing is no loss.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeHealth {
+    /// When it was looked at, on the boot id's monotonic clock, ns.
+    #[prost(uint64, tag = "1")]
+    pub mono_ns: u64,
+    /// CPU time of the agent's process since it started, user and system, all threads, ns. Models and jobs are processes of
+    /// their own and not in it.
+    #[prost(uint64, tag = "2")]
+    pub agent_cpu_ns: u64,
+    /// Resident memory of the agent's process, bytes. 0 when the kernel does not tell.
+    #[prost(uint64, tag = "3")]
+    pub agent_memory_bytes: u64,
+    /// Records in the spool that wait for the collector, without this one.
+    #[prost(uint64, tag = "4")]
+    pub spool_record_count: u64,
+    /// Readings lost since the agent started, all channels and all reasons, as far as their batchers were told.
+    #[prost(uint64, tag = "5")]
+    pub lost_reading_count: u64,
+    /// Bits of get_throttled as a Raspberry Pi's firmware said last: 0-3 now (undervoltage, frequency capped, throttled, soft
+    /// temperature limit), 16-19 the same since boot. It is not asked while a trial executes. Absent on other machines,
+    /// before the first answer, and when the firmware did not answer.
+    #[prost(uint32, optional, tag = "6")]
+    pub throttled_bits: ::core::option::Option<u32>,
+    /// Hottest thermal zone of the kernel, thousandths of a degree Celsius, not below -273,150. Absent where there is none.
+    #[prost(sint32, optional, tag = "7")]
+    pub temperature_millicelsius: ::core::option::Option<i32>,
+    /// Room left for the agent on the disk of its state folder, bytes. Absent when the kernel does not tell.
+    #[prost(uint64, optional, tag = "8")]
+    pub disk_free_bytes: ::core::option::Option<u64>,
+    /// Memory that the machine could give without swapping (MemAvailable), bytes. Absent when the kernel does not tell.
+    #[prost(uint64, optional, tag = "9")]
+    pub memory_available_bytes: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
