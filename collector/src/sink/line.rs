@@ -1,7 +1,5 @@
 //! Line protocol, written through a declaration: escaped, finite, of the declared type, or not at all.
 
-use std::fmt::Write as _;
-
 use super::series::{FieldType, Series};
 
 /// A value of a field.

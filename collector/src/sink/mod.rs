@@ -34,11 +34,11 @@ pub use config::SinkConfig;
 pub use points::samples::kind_word;
 pub use state::{Doing, Meter};
 
-use self::pipeline::{Ended, Pipeline, PipelineError};
+use self::pipeline::Pipeline;
+use tinywatt_proto::chain::Chain;
 use self::server::{Influx, Server, TokenError};
 use self::state::State;
 use crate::store::{Position, Quarantined, ReadError, Store, WriteError};
-use tinywatt_proto::chain::Chain;
 
 /// Orders that may wait: people give them one at a time.
 const ORDER_COUNT: usize = 4;
@@ -154,14 +154,9 @@ async fn run<S: Server>(
                 (running.await, Some(rebuild))
             }
         };
-        match ended {
-            Ok(Ended { position: reached }) => position = reached,
-            Err(error) => {
-                if !matches!(error, PipelineError::Closed) {
-                    tracing::error!(error = %Chain(&error), "the sink has ended; the store keeps everything");
-                }
-                return;
-            }
+        if let Err(error) = ended {
+            tracing::error!(error = %Chain(&error), "the sink has ended; the store keeps everything");
+            return;
         }
         let Some(Rebuild { answer }) = rebuild else { return };
         position = Position::default();

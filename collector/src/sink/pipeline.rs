@@ -36,13 +36,6 @@ const KEEP_PERIOD: Duration = Duration::from_secs(1);
 /// Wait after the store could not be read: it says why, and a restart is the way out.
 const STORE_PERIOD: Duration = Duration::from_secs(10);
 
-/// The pipeline ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ended {
-    /// How far the database has everything.
-    pub(super) position: Position,
-}
-
 /// The pipeline cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PipelineError {
@@ -128,7 +121,7 @@ impl<S: Server> Pipeline<S> {
     }
 
     /// Writes on from a position until it is stopped, and keeps how far it came.
-    pub(super) async fn run(&self, position: Position, stop: CancellationToken) -> Result<Ended, PipelineError> {
+    pub(super) async fn run(&self, position: Position, stop: CancellationToken) -> Result<(), PipelineError> {
         // Ends the connections however this ends.
         let _ending = stop.clone().drop_guard();
         let (requests, waiting) = mpsc::channel(WAITING_COUNT);
@@ -214,7 +207,7 @@ impl<S: Server> Pipeline<S> {
         if kept != progress.position {
             self.keep(progress.position).await.map_err(|_| PipelineError::Closed)?;
         }
-        ended.map(|()| Ended { position: progress.position })
+        ended
     }
 }
 

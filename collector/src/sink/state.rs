@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tinywatt_proto::time::MonoNs;
@@ -100,11 +99,6 @@ impl State {
     /// The instant now, for [`Self::note_done`].
     pub(super) fn now(&self) -> MonoNs {
         self.uptime.now()
-    }
-
-    /// Time since the sink started.
-    pub(super) fn since_start(&self) -> Duration {
-        self.uptime.now().since(MonoNs::default())
     }
 
     pub(super) fn note_newest(&self, batch_key: i64) {
