@@ -1,5 +1,7 @@
 //! Real processes over loopback, for whole-system tests: a collector, agents, and the command line as a user types it.
 
+pub mod influxd;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
