@@ -44,25 +44,25 @@ def _score() -> Panel:
     ]
     wanted = [c.TREATMENT, c.NODE, c.KIND, OF_A_WINDOW]
     keys = '"treatment", "node", "kind"'
+    who = "treatment: r.treatment, node: r.node, kind: r.kind"
     query = (
         "windows = "
         + pivoted("window", wanted, [*ACTIVE, COUNTED])
         + computed(wanted)
         + f"\n  |> group(columns: [{keys}])\n"
     )
-    parts = []
-    for name, call in [
-        ("median", 'median(column: "energy", method: "exact_mean")'),
-        ("least", 'min(column: "energy")'),
-        ("most", 'max(column: "energy")'),
-    ]:
-        query += (
-            f'\n{name} = windows\n  |> {call}\n  |> map(fn: (r) => ({{r with name: "{name}", figure: r.energy}}))\n'
-        )
-        parts.append(name)
-    query += '\ncount = windows\n  |> count(column: "energy")\n  |> map(fn: (r) => ({r with name: "windows", figure: float(v: r.energy)}))\n'
+    figures = [
+        ("median", 'median(column: "energy", method: "exact_mean")', "r.energy"),
+        ("least", 'min(column: "energy")', "r.energy"),
+        ("most", 'max(column: "energy")', "r.energy"),
+        ("windows", 'count(column: "energy")', "float(v: r.energy)"),
+    ]
+    for name, call, figure in figures:
+        # Not the function's own name, which would then call itself.
+        query += f'\nof_{name} = windows\n  |> {call}\n'
+        query += f'  |> map(fn: (r) => ({{{who}, name: "{name}", figure: {figure}}}))\n'
     query += (
-        f"\nunion(tables: [{', '.join([*parts, 'count'])}])\n  |> group()"
+        f"\nunion(tables: [{', '.join(f'of_{name}' for name, _, _ in figures)}])\n  |> group()"
         + f'\n  |> pivot(rowKey: [{keys}], columnKey: ["name"], valueColumn: "figure")'
         + ordered(["treatment", "node"])
         + "\n  |> keep(columns: ["

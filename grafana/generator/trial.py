@@ -53,7 +53,8 @@ def _decimated(fields: list[tuple[str, str, str]]) -> str:
         query += f"{name} = {_samples('sample_decimated', field)}"
         query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}"
         query += _set("mean, decimated" if function == "mean" else f"{function}, decimated") + "\n\n"
-    return query + _finish(f"union(tables: [{', '.join(name for name, _, _ in fields)}])")
+    names = [name for name, _, _ in fields]
+    return query + _finish(names[0] if len(names) == 1 else f"union(tables: [{', '.join(names)}])")
 
 
 def _counter(name: str) -> str:
