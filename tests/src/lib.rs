@@ -1,6 +1,8 @@
 //! Real processes over loopback, for whole-system tests: a collector, agents, and the command line as a user types it.
 
 pub mod influxd;
+pub mod seed;
+pub mod series;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

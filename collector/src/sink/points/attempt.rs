@@ -126,7 +126,9 @@ impl<'a> Attempt<'a> {
         let runtime = inference
             .map(|inference| format!("{} {}", inference.runtime, inference.runtime_version))
             .or(job.map(|job| format!("{} {}", job.framework, job.framework_version)));
+        let ended = measurement.windows.iter().map(|window| window.end_mono_ns).max();
         let point = point
+            .field("ended_unix_ns", self.axis.zip(ended).map(|(axis, ended)| axis.unix_ns(MonoNs(ended))))
             .field("sensor", &measurement.sensor)
             .field("sample_rate_hz", measurement.sample_rate_hz)
             .field("joules_per_inference", total.value)

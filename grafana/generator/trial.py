@@ -1,0 +1,409 @@
+"""Trial: one attempt, from its power curve to its figures."""
+
+from __future__ import annotations
+
+from generator import columns as c
+from generator import links, variables
+from generator.board import Board, annotation
+from generator.flux import VALID, Column, computed, filters, kept, ordered, pivoted, rows, source
+from generator.panels import Panel, curves, matching, states, table, trend
+from generator.series import series
+
+CHOSEN_NODE = 'r.node == "${node}"'
+ATTEMPTS = ['r.run == "${run}"', CHOSEN_NODE, "r.treatment =~ /^${treatment:regex}$/", VALID]
+
+# Compared as text, because a picker without a choice is empty text, and a number that is missing would be no query.
+ONE = ['r.run == "${run}"', CHOSEN_NODE, 'string(v: r.trial) == "${trial}" and string(v: r.attempt) == "${attempt}"']
+
+CURVE = "${__field.labels.channel} (${__field.labels.kind}), ${__field.labels.figure}"
+LABELS = '"node", "channel", "kind"'
+CHANNELS = [CHOSEN_NODE, "r.channel =~ /^${channel:regex}$/"]
+WINDOWED = 'createEmpty: false, timeSrc: "_start")'
+# Wider than a screen, so that an attempt of some seconds is seen as it was sampled.
+POINTS = 3000
+
+
+def _samples(name: str, field: str) -> str:
+    assert field in series(name).fields, f"{name}.{field}"
+    return source(series(name)) + filters([*CHANNELS, f'r._field == "{field}"']) + f"\n  |> group(columns: [{LABELS}])"
+
+
+def _finish(parts: str) -> str:
+    return (
+        f'{parts}\n  |> group(columns: [{LABELS}, "figure"])'
+        f'\n  |> keep(columns: [{LABELS}, "figure", "_time", "_value"])\n  |> sort(columns: ["_time"])'
+    )
+
+
+def _set(figure: str) -> str:
+    return f'\n  |> set(key: "figure", value: "{figure}")'
+
+
+def _raw(field: str) -> str:
+    """Mean, least and most of what falls on one point of the curve; the same where that is one sample."""
+    query = f"readings = {_samples('sample', field)}\n\n"
+    for name, function in [("means", "mean"), ("least", "min"), ("most", "max")]:
+        query += f"{name} = readings\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}{_set(function)}\n\n"
+    return query + _finish("union(tables: [means, least, most])")
+
+
+def _decimated(fields: list[tuple[str, str, str]]) -> str:
+    query = ""
+    for name, field, function in fields:
+        query += f"{name} = {_samples('sample_decimated', field)}"
+        query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}"
+        query += _set("mean, decimated" if function == "mean" else f"{function}, decimated") + "\n\n"
+    names = [name for name, _, _ in fields]
+    return query + _finish(names[0] if len(names) == 1 else f"union(tables: [{', '.join(names)}])")
+
+
+def _counter(name: str) -> str:
+    query = _samples(name, "counter_joules")
+    query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: last, {WINDOWED}"
+    query += "\n  |> derivative(unit: 1s, nonNegative: true)" + _set("slope of the counter")
+    return _finish(query)
+
+
+def _intervals(name: str) -> str:
+    """Energy of each metering interval by its length, which is the time since the one before."""
+    query = _samples(name, "interval_joules")
+    query += "\n  |> elapsed(unit: 1ns)\n  |> filter(fn: (r) => r.elapsed > 0)"
+    query += "\n  |> map(fn: (r) => ({r with _value: r._value / float(v: r.elapsed) * 1000000000.0}))"
+    query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: mean, {WINDOWED}" + _set("by metering interval")
+    return _finish(query)
+
+
+def _power() -> Panel:
+    watts = [("means", "watts_mean", "mean"), ("least", "watts_min", "min"), ("most", "watts_max", "max")]
+    return curves(
+        "Power",
+        "Power of each channel of the node, as it was sampled: mean, and the least and most of what falls on one point. "
+        "Curves of decimated samples, of counters (slope) and of recordings (energy of each interval by its length) where "
+        "there are such. The coloured stretches are the idle and active windows, the lines the beginnings of phases. The "
+        "kind of the figures is in the curve's name.",
+        [
+            _raw("watts"),
+            _decimated(watts),
+            _counter("sample"),
+            _counter("sample_decimated"),
+            _intervals("sample"),
+            _intervals("sample_decimated"),
+        ],
+        "watt",
+        CURVE,
+        "Power",
+        points=POINTS,
+        thin=", (min|max)",
+    )
+
+
+def _volts_and_amperes() -> list[Panel]:
+    made = []
+    for title, unit, field in [("Voltage", "volt", "volts"), ("Current", "amp", "amperes")]:
+        made.append(
+            curves(
+                title,
+                f"{title} of each shunt channel: mean, least and most of what falls on one point. The voltage's axis does not "
+                "begin at zero."
+                if unit == "volt"
+                else f"{title} of each shunt channel: mean, least and most of what falls on one point.",
+                [_raw(field), _decimated([("means", f"{field}_mean", "mean")])],
+                unit,
+                CURVE,
+                title,
+                from_zero=unit != "volt",
+                points=POINTS,
+                thin=", (min|max)",
+            )
+        )
+    return made
+
+
+def _phases() -> Panel:
+    """A line for each phase: on from its start to its end."""
+    wanted = [
+        Column("phase", ""),
+        Column("_time", ""),
+        Column("state", "", 'if r.edge == "start" then "on" else "off"'),
+    ]
+    query = (
+        pivoted("phase", wanted, ONE)
+        + computed(wanted)
+        + '\n  |> group(columns: ["phase"])\n  |> sort(columns: ["_time"])'
+        + '\n  |> keep(columns: ["phase", "_time", "state"])'
+    )
+    mappings = {
+        "on": {"text": "on", "color": "blue", "index": 0},
+        "off": {"text": " ", "color": "transparent", "index": 1},
+    }
+    return states(
+        "Phases",
+        "Which phase the attempt was in, by the node's own clock. Phases of a job lie inside its active window.",
+        query,
+        "${__field.labels.phase}",
+        mappings,
+    )
+
+
+def _attempts() -> Panel:
+    columns = [
+        Column("trial", "Trial", link=links.TO_ATTEMPT, width=70),
+        Column("attempt", "Attempt", link=links.TO_ATTEMPT, width=80),
+        Column("treatment", "Treatment", link=links.TO_ATTEMPT, width=190),
+        c.NODE,
+        Column("workload", "Workload"),
+        c.KIND,
+        Column("valid", "Valid", width=70),
+        Column("invalid_reasons", "Why it does not count", width=260),
+        Column("replicate", "Replicate"),
+        Column("joules_per_inference", "Energy per inference"),
+        Column("joules_per_inference_expanded_uncertainty", "± k = 2"),
+        Column("joules_per_inference_above_idle", "Above idle"),
+        Column("joules_per_inference_above_idle_expanded_uncertainty", "± k = 2, above idle"),
+        Column("joules_per_correct_inference", "Per correct inference"),
+        Column("joules_per_correct_inference_expanded_uncertainty", "± k = 2, per correct"),
+        Column("accuracy", "Accuracy", decimals=2),
+        Column("latency_ms_p50", "Median latency"),
+        Column("latency_ms_p99", "Latency p99"),
+        Column("inference_count", "Inferences"),
+        Column("job_seconds", "Job"),
+        Column("memory_bytes_peak", "Peak memory"),
+        Column("sensor", "Sensor"),
+        Column("sample_rate_hz", "Rate"),
+        Column("runtime", "Runtime"),
+        c.RUN,
+        c.STARTED,
+        Column("ended", "Ended", "time(v: r.ended_unix_ns)", width=160),
+    ]
+    return table(
+        "Attempts",
+        "Every attempt of this run on this node. A click on one shows its power and nothing else. ± k = 2 is the expanded "
+        'uncertainty of this attempt; of a job, "per inference" is the whole job. The 95 % t interval over replicates is in '
+        f"Compare. {c.KINDS_APART}",
+        rows("trial", columns, ATTEMPTS, ["trial", "attempt"]),
+        columns,
+        ["trial"],
+    )
+
+
+def _windows() -> Panel:
+    columns = [
+        Column("_time", "Begin", width=160),
+        Column("end", "End", "time(v: r.end_unix_ns)", width=160),
+        Column("phase", "Window", width=80),
+        Column("channel", "Channel", width=140),
+        c.KIND,
+        Column("valid", "Valid", width=70),
+        Column("seconds", "Length"),
+        Column("joules", "Energy"),
+        Column("joules_expanded_uncertainty", "± k = 2"),
+        Column("watts_mean", "Mean power"),
+        Column("inference_count", "Inferences"),
+        Column("sample_count", "Samples"),
+        Column("lost_reading_count", "Lost readings"),
+        Column("simulated_true_joules", "True energy (emulated load)"),
+    ]
+    return table(
+        "Windows of the attempt",
+        "The idle and active windows of the chosen attempt, with the energy of each and its expanded uncertainty. Above idle "
+        "is the active window less the mean idle power times its length. The true energy is known for emulated loads alone.",
+        rows("window", columns, ONE, ["_time"]),
+        columns,
+        ["window"],
+    )
+
+
+def _latency() -> list[Panel]:
+    wanted = [
+        Column("latency_ms", "Latency", "float(v: r.latency_ns) / 1000000.0", "ms"),
+        Column("inference_count", ""),
+        Column("inference_count_cumulative", ""),
+    ]
+    read = (
+        'import "math"\n\nbuckets = '
+        + pivoted("latency", wanted, ONE)
+        + computed(wanted)
+        + '\n  |> sort(columns: ["latency_ms"])\n\n'
+        + """all = (buckets
+  |> max(column: "inference_count_cumulative")
+  |> findRecord(fn: (key) => true, idx: 0)).inference_count_cumulative
+
+shares = buckets
+  |> map(fn: (r) => ({r with share: float(v: r.inference_count_cumulative) / float(v: all)}))
+"""
+    )
+    cumulative = read + '\nshares\n  |> keep(columns: ["latency_ms", "share"])'
+    bins = (
+        read
+        + """
+middle = (shares
+  |> filter(fn: (r) => r.share >= 0.5)
+  |> limit(n: 1)
+  |> findRecord(fn: (key) => true, idx: 0)).latency_ms
+
+shares
+  |> map(fn: (r) => ({r with bin: math.floor(x: r.latency_ms / middle * 20.0) * middle / 20.0}))
+  |> group(columns: ["bin"])
+  |> sum(column: "inference_count")
+  |> group()
+  |> sort(columns: ["bin"])"""
+    )
+    return [
+        trend(
+            "Latency, share of inferences",
+            "Part of the inferences of the chosen attempt that were at least this fast, exactly as the agent counted. The "
+            "median is where the curve crosses 50 %.",
+            cumulative,
+            ("latency_ms", "ms", "Latency"),
+            "percentunit",
+            "Share of inferences",
+            overrides=[matching("^share$", displayName="at least this fast")],
+        ),
+        trend(
+            "Latency, histogram",
+            "Inferences of the chosen attempt in equal bins of 5 % of the median latency.",
+            bins,
+            ("bin", "ms", "Latency"),
+            "short",
+            "Inferences",
+            overrides=[matching("^inference_count$", displayName="inferences")],
+            style="bars",
+        ),
+    ]
+
+
+def losses(where: list[str]) -> Panel:
+    """Readings that an agent knows it lost."""
+    columns = [
+        Column("_time", "Until", width=160),
+        Column("since", "Since", "time(v: r.since_unix_ns)", width=160),
+        c.NODE,
+        Column("channel", "Channel"),
+        Column("reason", "Reason"),
+        Column("reading_count", "Readings lost"),
+    ]
+    return table(
+        "Losses",
+        "Readings that an agent knows it lost in the time shown, by reason. They lie between the two times. Empty is good.",
+        rows("loss", columns, where, ["_time"], descending=True, limit=200),
+        columns,
+        ["loss"],
+    )
+
+
+def gaps(where: list[str], link: tuple[str, str] | None = None) -> Panel:
+    """Batches that never arrived."""
+    columns = [
+        Column("_time", "From", width=160, link=link),
+        Column("until", "Until", "time(v: r.end_unix_ns)", width=160),
+        c.NODE,
+        Column("channel", "Channel"),
+        Column("batch_count", "Batches missing"),
+        Column("seconds", "Length"),
+    ]
+    return table(
+        "Gaps",
+        "Batches of samples that never arrived in the time shown, or were refused. A gap of 0 batches was filled later. "
+        "Empty is good.",
+        rows("gap", columns, where, ["_time"], descending=True, limit=200),
+        columns,
+        ["gap"],
+    )
+
+
+def _annotations() -> list[dict[str, object]]:
+    windows = [
+        Column("time", "", "r._time"),
+        Column("timeEnd", "", "time(v: r.end_unix_ns)"),
+        Column(
+            "text",
+            "",
+            'r.phase + " window, " + (if exists r.joules then string(v: math.round(x: r.joules * 1000.0) / 1000.0) + " J (" '
+            '+ r.kind + ")" else "no energy")',
+        ),
+        Column("tags", "", "r.phase"),
+    ]
+    window_query = 'import "math"\n\n' + pivoted("window", windows, ONE) + computed(windows) + kept(windows)
+    phases = [
+        Column("time", "", "r._time"),
+        Column("text", "", 'r.phase + " begins"'),
+        Column("tags", "", "r.phase"),
+    ]
+    phase_query = (
+        pivoted("phase", phases, [*ONE, 'r.edge == "start"']) + computed(phases) + kept(phases) + ordered(["time"])
+    )
+    return [
+        annotation(
+            "Idle windows",
+            "yellow",
+            window_query.replace("|> pivot", '|> filter(fn: (r) => r.phase == "idle")\n  |> pivot'),
+        ),
+        annotation(
+            "Active windows",
+            "green",
+            window_query.replace("|> pivot", '|> filter(fn: (r) => r.phase == "active")\n  |> pivot'),
+        ),
+        annotation("Phases", "blue", phase_query),
+    ]
+
+
+def _numbers_of(field: str, where: list[str]) -> str:
+    column = Column(field, "")
+    return (
+        pivoted("trial", [column], where)
+        + f'\n  |> keep(columns: ["{field}"])\n  |> distinct(column: "{field}")\n  |> sort()'
+        + "\n  |> map(fn: (r) => ({text: string(v: r._value)}))"
+    )
+
+
+def board() -> Board:
+    """Builds the dashboard."""
+    in_run = ('r.run == "${run}"',)
+    made = Board(
+        "trial",
+        "Trial",
+        "One attempt at one trial: power as it was sampled, its phases and windows, its latency, and what was lost.",
+        [
+            variables.run("run", "Run", "The run of the attempt."),
+            variables.values_of("node", "Node", "The node that executed it.", "trial", "node", in_run),
+            variables.values_of(
+                "treatment", "Treatment", "Treatments that are listed.", "trial", "treatment", in_run, every=True
+            ),
+            variables.valid(),
+            variables.numbers_of("trial", "Trial", "Position in the run's trial list.", _numbers_of("trial", ATTEMPTS)),
+            variables.numbers_of(
+                "attempt",
+                "Attempt",
+                "Which attempt at the trial.",
+                _numbers_of("attempt", [*ATTEMPTS, 'string(v: r.trial) == "${trial}"']),
+            ),
+            variables.values_of(
+                "channel",
+                "Channel",
+                "Channels of the node.",
+                "sample",
+                "channel",
+                (CHOSEN_NODE,),
+                every=True,
+                samples=True,
+            ),
+            variables.samples(),
+        ],
+        annotations=_annotations(),
+    )
+    made.section("Attempts")
+    made.add(_attempts(), 24, 8)
+    made.section("Power")
+    made.add(_power(), 24, 12)
+    made.add(_phases(), 24, 7)
+    for panel in _volts_and_amperes():
+        made.add(panel, 12, 9)
+    made.section("Windows")
+    made.add(_windows(), 24, 7)
+    made.section("Latency")
+    for panel in _latency():
+        made.add(panel, 12, 9)
+    made.section("What was lost")
+    made.add(losses([CHOSEN_NODE]), 12, 7)
+    made.add(gaps([CHOSEN_NODE]), 12, 7)
+    return made
