@@ -54,7 +54,10 @@ struct Asking<T: Args> {
     #[command(flatten)]
     arguments: T,
     /// Address of the collector
-    #[arg(long, value_name = "URL", env = "TINYWATT_COLLECTOR", default_value = ADDRESS_DEFAULT, value_parser = address)]
+    #[arg(
+        long, global = true, value_name = "URL", env = "TINYWATT_COLLECTOR", default_value = ADDRESS_DEFAULT,
+        value_parser = address
+    )]
     collector: String,
 }
 

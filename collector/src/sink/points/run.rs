@@ -24,9 +24,13 @@ pub struct Run<'a> {
 // === impl Run ===
 
 impl Run<'_> {
-    /// Writes everything that is known of it.
+    /// Writes how far it is, and once it has ended its report: a figure that a later attempt took back could not be taken
+    /// back in a database.
     pub fn write(&self, lines: &mut Lines) {
         self.run(lines);
+        if self.input.state == v1::RunState::Running {
+            return;
+        }
         self.report.rows.iter().for_each(|row| self.result(row, lines));
         self.comparisons(lines);
         self.answers(lines);
@@ -61,8 +65,8 @@ impl Run<'_> {
             .field("replicate_count", input.replicate_count)
             .field("grid_intensity_g_per_kwh", input.carbon.as_ref().map(|carbon| carbon.intensity_g_per_kwh))
             .field("pue", input.carbon.as_ref().map(|carbon| carbon.pue))
-            .field("kinds", text(&kinds))
-            .field("warnings", text(&warnings))
+            .field("kinds", &kinds)
+            .field("warnings", &warnings)
             .write(self.at(0), lines);
     }
 

@@ -45,7 +45,7 @@ enum Quantity {
     Shunt(ShuntBusScale),
     Interval(Joules),
     Counter(Joules),
-    /// A channel of a later version.
+    /// A channel of a later version, or one without a shunt.
     Unknown,
 }
 
@@ -94,10 +94,11 @@ impl Writer {
     pub fn new(fed: &FedChannel) -> Self {
         let FedChannel { node, channel } = fed;
         let quantity = match &channel.scale {
-            Some(Scale::ShuntBus(scale)) => Quantity::Shunt(scale.into()),
+            // Without a resistance there is no current, and no line: infinity cannot be written.
+            Some(Scale::ShuntBus(scale)) if scale.shunt_nanoohms > 0 => Quantity::Shunt(scale.into()),
             Some(Scale::Energy(scale)) => Quantity::Interval(joules_per_code(scale)),
             Some(Scale::Counter(scale)) => Quantity::Counter(joules_per_count(scale)),
-            None => Quantity::Unknown,
+            Some(Scale::ShuntBus(_)) | None => Quantity::Unknown,
         };
         let tags =
             [("channel", channel.name.as_str()), ("kind", kind_word(channel.kind())), ("node", node.as_str())];
