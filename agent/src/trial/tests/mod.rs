@@ -22,6 +22,7 @@ use crate::clock::{Clock as _, Monotonic};
 use crate::inference::worker::{Active, Evaluation, LoadRequest, Loaded, Memory, WorkerError};
 use crate::sensor::load::{LoadConfig, Profile};
 use crate::spool::SpoolConfig;
+use crate::throttle::Firmware;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(30);
@@ -196,6 +197,7 @@ impl Bench {
             channels,
             jobs: has_jobs.then_some(jobs),
             artifacts: Artifacts::new(&cache, &endpoint),
+            firmware: Firmware::default(),
             launch: FakeLaunch { script, alive: Arc::clone(&alive) },
         };
         let stop = CancellationToken::new();
