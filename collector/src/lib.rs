@@ -13,6 +13,7 @@ pub mod command;
 pub mod dataset;
 pub mod experiment;
 pub mod export;
+pub mod influx;
 pub mod ingest;
 pub mod report;
 pub mod result;
