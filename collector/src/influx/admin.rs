@@ -143,8 +143,11 @@ impl Client {
         let health = serde_json::from_str::<Health>(&answer.text).ok().filter(|health| health.name == "influxdb");
         let Some(health) = health else {
             let version = answer.version.as_ref().map(|version| format!("InfluxDB {version} by its own word, "));
-            let status = answer.status;
-            return Err(other(format!("{}its /health answers {status}", version.unwrap_or_default())));
+            let mut found = format!("{}its /health answers {}", version.unwrap_or_default(), answer.status);
+            if (300..400).contains(&answer.status) {
+                found.push_str(&format!(": {}", answer.message()));
+            }
+            return Err(other(found));
         };
         if health.status != "pass" {
             let message = if health.message.is_empty() { health.status } else { health.message };
@@ -179,11 +182,8 @@ impl Client {
         }
         let what = format!("find the organisation '{name}'");
         let path = format!("/api/v2/orgs?org={}", encode(name));
-        match self.request::<Orgs>(&what, Method::GET, &path, None) {
-            Ok(found) => Ok(found.orgs.into_iter().find(|org| org.name == name)),
-            Err(InfluxError::Refused { status: 404, .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found: Option<Orgs> = none_if_404(self.request(&what, Method::GET, &path, None))?;
+        Ok(found.and_then(|found| found.orgs.into_iter().find(|org| org.name == name)))
     }
 
     pub(super) fn make_org(&self, name: &str) -> Result<Org, InfluxError> {
@@ -198,8 +198,8 @@ impl Client {
         }
         let what = format!("find the bucket '{name}'");
         let path = format!("/api/v2/buckets?orgID={}&name={}", encode(&org.id), encode(name));
-        let found: Buckets = self.request(&what, Method::GET, &path, None)?;
-        Ok(found.buckets.into_iter().find(|bucket| bucket.name == name))
+        let found: Option<Buckets> = none_if_404(self.request(&what, Method::GET, &path, None))?;
+        Ok(found.and_then(|found| found.buckets.into_iter().find(|bucket| bucket.name == name)))
     }
 
     pub(super) fn make_bucket(&self, org: &Org, name: &str, retention: Retention) -> Result<Bucket, InfluxError> {
@@ -289,5 +289,13 @@ impl Client {
         let path = format!("/api/v2/tasks/{}", encode(&task.id));
         let what = format!("change the task '{}'", task.name);
         self.request(&what, Method::PATCH, &path, Some(&json!({ "flux": flux })))
+    }
+}
+
+/// Who looks for a name that is not there gets an empty list or 404, by kind and version.
+fn none_if_404<T>(found: Result<T, InfluxError>) -> Result<Option<T>, InfluxError> {
+    match found {
+        Err(InfluxError::Refused { status: 404, .. }) => Ok(None),
+        found => found.map(Some),
     }
 }

@@ -17,7 +17,7 @@ pub enum TokenError {
     #[error("there is no token in what was given: it is one word of visible characters")]
     NoToken,
     /// The file holds none.
-    #[error("there is no token in {path}: it is one word of visible characters on a line of its own", path = path.display())]
+    #[error("there is no token in {path}: it is one word of visible characters; mend the file, or remove it", path = path.display())]
     NoTokenInFile {
         /// The file.
         path: PathBuf,
