@@ -1,10 +1,11 @@
 // Fills `sample_10s` from `sample` or, where that is not sent, from `sample_decimated`. Written by `collector influx init`,
 // which writes it anew when a newer version wants another one.
 //
-// Each run takes the last 20 minutes and, because data may come late, two older stretches in turn: every half hour of the
-// last six hours is looked at again within two hours, and every hour of the last {{HOURS_BACK}} at least once in as many
-// times ten minutes. Only whole points of 10 s are made, from everything that is there, so that a repeat changes nothing.
+// Each run takes the last 20 minutes and, because data may come late, two older pieces: one of the twelve half hours before
+// that, each of which has its turn every two hours, and one of the {{HOURS_BACK}} hours that have just gone by. Only whole
+// stretches of 10 s are made, from all that is there, so that a repeat changes nothing.
 import "date"
+import "influxdata/influxdb"
 
 option task = {name: {{TASK}}, every: 10m}
 
@@ -14,7 +15,8 @@ end = int(v: date.truncate(t: now(), unit: 10s))
 turn = end / (10 * minute)
 
 points = (from_ns, to_ns) => {
-    // A function, so that each of its uses is planned alone and the storage engine itself aggregates: 60 times as fast.
+    // A function, so that each of its uses is planned alone and the storage engine aggregates: over 9 million readings 1 s
+    // instead of 132 s.
     readings = () =>
         from(bucket: {{SAMPLES_BUCKET}})
             |> range(start: time(v: from_ns), stop: time(v: to_ns))
@@ -82,8 +84,7 @@ union(
         points(from_ns: far - hour, to_ns: far),
     ],
 )
-    |> to(
-        bucket: {{BUCKET}},
-        tagColumns: ["node", "channel", "kind"],
-        fieldFn: (r) => ({watts_mean: r.watts_mean, watts_min: r.watts_min, watts_max: r.watts_max}),
-    )
+    // Not `to`, which writes tags in the order of the columns, and here that is not always the same: InfluxDB would keep
+    // one series as two.
+    |> group(columns: ["_measurement", "node", "channel", "kind"])
+    |> influxdb.wideTo(bucket: {{BUCKET}})
