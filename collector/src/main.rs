@@ -46,6 +46,8 @@ enum Command {
     Trainer(command::trainer::Arguments),
     /// List, fetch and check data sets
     Dataset(command::dataset::Arguments),
+    /// Set up an InfluxDB server for the collector and Grafana
+    Influx(command::influx::Arguments),
 }
 
 /// A command that asks a running collector.
@@ -103,5 +105,6 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Trainer(arguments) => command::trainer::run(arguments),
         Command::Dataset(arguments) => command::dataset::run(arguments).await,
+        Command::Influx(arguments) => command::influx::run(arguments).await,
     }
 }
