@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::time::{ClockId, clock_gettime};
+use tinywatt_collector::influx::Token;
 use tinywatt_collector::sink::config::TokenSource;
 use tinywatt_collector::sink::feed::Feed;
 use tinywatt_collector::sink::line::Lines;
@@ -189,11 +190,11 @@ fn config(influxd: &Influxd, bucket: &str, gzip: bool) -> Result<SinkConfig> {
     influxd.create_bucket(bucket, 0)?;
     let operator = influxd.operator()?;
     Ok(SinkConfig {
-        url: influxd.url(),
+        url: influxd.url().parse()?,
         org: operator.org.clone(),
         bucket: "tinywatt".to_owned(),
         samples_bucket: bucket.to_owned(),
-        token: TokenSource::Given(operator.token.clone()),
+        token: TokenSource::Given(Token::new(&operator.token)?),
         detail: DETAIL,
         gzip,
         timeout: Duration::from_secs(60),
@@ -219,7 +220,7 @@ fn send_all<'a>(config: &SinkConfig, bodies: impl Iterator<Item = &'a Vec<u8>>) 
     let agent = ureq::agent();
     let url = format!("{}/api/v2/write?org={}&bucket={}&precision=ns", config.url, config.org, config.samples_bucket);
     for body in bodies {
-        let request = agent.post(&url).header("Authorization", format!("Token {token}"));
+        let request = agent.post(&url).header("Authorization", token.authorization());
         let request = if config.gzip { request.header("Content-Encoding", "gzip") } else { request };
         let answer = request.send(&body[..])?;
         ensure!(answer.status() == 204, "{}", answer.status());

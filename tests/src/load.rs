@@ -9,6 +9,7 @@ use tinywatt_agent::clock::{Clock, Virtual};
 use tinywatt_agent::sensor::{self, Poll, SensorConfig};
 use tinywatt_proto::columns::Encoder;
 use tinywatt_proto::ids::BootId;
+use tinywatt_proto::sample::Flags;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::deliver_request::Item;
 use tinywatt_proto::v1::node_service_client::NodeServiceClient;
@@ -83,6 +84,9 @@ impl Load {
 }
 
 
+/// The pattern whose first reading came late.
+const FLAGGED_PATTERN: usize = 3;
+
 /// Largest delay of a look at the chip, ns: ± 30 µs around the middle.
 const JITTER_NS: u64 = 60_000;
 
@@ -97,7 +101,10 @@ fn patterns() -> Result<Vec<v1::SampleBatch>> {
     let mut state = 1u64;
     while batches.len() as u64 != PATTERN_COUNT {
         let look_again = match sensor.poll() {
-            Poll::Reading { reading, look_again, .. } => {
+            Poll::Reading { mut reading, look_again, .. } => {
+                if batches.len() == FLAGGED_PATTERN && encoder.reading_count() == 0 {
+                    reading.flags = Flags::LATE;
+                }
                 encoder.push(&reading, 1_000, true);
                 if encoder.reading_count() as u64 == BATCH_READING_COUNT {
                     batches.extend(encoder.finish(0, Vec::new()));

@@ -30,6 +30,11 @@ pub enum Fault {
     CutRequest,
     /// They reach the server whole, and half of its answer comes back.
     CutAnswer,
+    /// They pass with one line made unreadable: the one of this time. Bodies must not be compressed.
+    Corrupt {
+        /// Time stamp of the line.
+        at_unix_ns: u64,
+    },
     /// They are refused when their body is longer than this.
     TooLarge {
         /// Longest body, as it is on the way.
@@ -117,10 +122,11 @@ impl Drop for Proxy {
 fn serve(mut client: TcpStream, shared: &Shared) -> Result<()> {
     client.set_nodelay(true)?;
     loop {
-        let Some((head, body)) = request(&mut client)? else { return Ok(()) };
+        let Some((head, mut body)) = message(&mut client)? else { return Ok(()) };
         let fault = *shared.fault.lock().unwrap_or_else(PoisonError::into_inner);
         let is_faulty = match fault {
             Fault::None => false,
+            Fault::Corrupt { at_unix_ns } => corrupt(&mut body, at_unix_ns),
             Fault::TooLarge { body_bytes_max } => body.len() > body_bytes_max,
             _ => true,
         };
@@ -150,7 +156,7 @@ fn serve(mut client: TcpStream, shared: &Shared) -> Result<()> {
                 client.write_all(&answer[..answer.len() / 2])?;
                 return Ok(());
             }
-            Fault::None | Fault::TooLarge { .. } => client.write_all(&pass(&head, &body, shared)?)?,
+            Fault::None | Fault::TooLarge { .. } | Fault::Corrupt { .. } => client.write_all(&pass(&head, &body, shared)?)?,
         }
     }
 }
@@ -166,12 +172,18 @@ fn pass(head: &[u8], body: &[u8], shared: &Shared) -> Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Reads a request: its head, and its body. `None` when the connection has ended before one.
-fn request(client: &mut TcpStream) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
-    message(client)
+/// Makes the first number of the line of a time unreadable; whether there is one.
+fn corrupt(body: &mut [u8], at_unix_ns: u64) -> bool {
+    let find = |body: &[u8], text: &[u8]| body.windows(text.len()).position(|bytes| bytes == text);
+    let Some(end) = find(body, format!(" {at_unix_ns}\n").as_bytes()) else { return false };
+    let begin = body[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |before| before + 1);
+    let Some(number) = find(&body[begin..end], b"volts=") else { return false };
+    body[begin + number + "volts=".len()] = b'x';
+    true
 }
 
-/// Reads one HTTP message whose length is told, or that has no body.
+/// Reads one HTTP message whose length is told, or that has no body: its head and its body. `None` when the connection has
+/// ended before one.
 fn message(stream: &mut TcpStream) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
     let mut read = Vec::new();
     let mut chunk = [0; 16 << 10];

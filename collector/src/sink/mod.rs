@@ -36,7 +36,8 @@ pub use state::{Doing, Meter};
 
 use self::pipeline::Pipeline;
 use tinywatt_proto::chain::Chain;
-use self::server::{Influx, Server, TokenError};
+use self::server::{Influx, Server};
+use crate::influx::TokenError;
 use self::state::State;
 use crate::store::{Position, Quarantined, ReadError, Store, WriteError};
 
