@@ -180,7 +180,12 @@ async fn served_microseconds_per_sample(pace: &str) -> Result<(f64, f64)> {
 }
 
 fn nodes(live: bool) -> Nodes {
-    Nodes { node_count: NODE_COUNT, sequences: 0..batch_count(live), is_live: live, begin_unix_ns: 1_700_000_000_000_000_000 }
+    Nodes {
+        node_count: NODE_COUNT,
+        sequences: 0..batch_count(live),
+        is_live: live,
+        begin_unix_ns: 1_700_000_000_000_000_000,
+    }
 }
 
 fn batch_count(live: bool) -> u64 {

@@ -83,7 +83,6 @@ impl Load {
     }
 }
 
-
 /// The pattern whose first reading came late.
 const FLAGGED_PATTERN: usize = 3;
 

@@ -156,7 +156,9 @@ fn serve(mut client: TcpStream, shared: &Shared) -> Result<()> {
                 client.write_all(&answer[..answer.len() / 2])?;
                 return Ok(());
             }
-            Fault::None | Fault::TooLarge { .. } | Fault::Corrupt { .. } => client.write_all(&pass(&head, &body, shared)?)?,
+            Fault::None | Fault::TooLarge { .. } | Fault::Corrupt { .. } => {
+                client.write_all(&pass(&head, &body, shared)?)?
+            }
         }
     }
 }

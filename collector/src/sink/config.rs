@@ -117,8 +117,8 @@ impl SinkConfig {
     /// # Errors
     /// [`ConfigError`], each with the place.
     pub fn read(path: &Path, given: Option<Token>) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let file: File = toml::from_str(&text)
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
         let refuse = |key, problem: String| ConfigError::Value { path: path.to_owned(), key, problem };
@@ -189,7 +189,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("influx.toml");
         std::fs::write(&path, text).unwrap();
-        SinkConfig::read(&path, given.map(|token| Token::new(token).unwrap())).map_err(|error| Chain(&error).to_string())
+        SinkConfig::read(&path, given.map(|token| Token::new(token).unwrap()))
+            .map_err(|error| Chain(&error).to_string())
     }
 
     #[test]
@@ -209,7 +210,10 @@ mod tests {
         let cases = [
             (FILE.to_owned(), "`token_file` is missing"),
             (format!("{FILE}tokenfile = \"a\"\n"), "tokenfile"),
-            (FILE.replace("http:", "ftp:"), "`url` is 'ftp://127.0.0.1:8086/': expected an address that begins with http://"),
+            (
+                FILE.replace("http:", "ftp:"),
+                "`url` is 'ftp://127.0.0.1:8086/': expected an address that begins with http://",
+            ),
             (FILE.replace("http://127.0.0.1:8086/", "influx"), "expected an address"),
             (FILE.replace("\"o\"", "\" \""), "`org` is empty"),
             (format!("{FILE}decimated_hz = -1\n"), "`decimated_hz` is -1, and must be 0 (none) to 1000"),

@@ -119,7 +119,8 @@ impl Influx {
 
 impl Server for Influx {
     fn write(&self, bucket: Bucket, lines: &Lines) -> Result<Answer, Unreachable> {
-        let answer = self.send(bucket, lines).map_err(|source| Unreachable::new(&self.config.url.to_string(), source))?;
+        let answer =
+            self.send(bucket, lines).map_err(|source| Unreachable::new(&self.config.url.to_string(), source))?;
         if matches!(answer.status, 401 | 403) {
             self.renew();
         }

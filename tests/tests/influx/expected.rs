@@ -15,7 +15,7 @@ use super::world::Key;
 /// The store's file, opened to read.
 pub(crate) fn store(folder: &Path) -> Result<Connection> {
     let path = folder.join("store/tinywatt.db");
-    Ok(Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).with_context(|| path.display().to_string())?)
+    Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).with_context(|| path.display().to_string())
 }
 
 /// Readings in the store.
@@ -48,7 +48,12 @@ pub(crate) fn samples(store: &Connection) -> Result<BTreeMap<Key, BTreeMap<Strin
         let kind = channel.kind().as_str_name().trim_start_matches("FIGURE_KIND_").to_lowercase();
         for reading in decode(&batch, channel.time_unit_ns, has_two_columns(&channel))? {
             let at = i64::try_from(reading.at.0)? + offset_ns;
-            let key = [("node", node.clone()), ("channel", channel.name.clone()), ("kind", kind.clone()), ("_time", at.to_string())];
+            let key = [
+                ("node", node.clone()),
+                ("channel", channel.name.clone()),
+                ("kind", kind.clone()),
+                ("_time", at.to_string()),
+            ];
             let key: Key = key.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let fields: Vec<(&str, u64)> = match channel.scale.as_ref().context("a scale")? {
                 v1::channel::Scale::ShuntBus(scale) => {

@@ -29,8 +29,12 @@ impl Scene {
         let folder = tempfile::tempdir()?;
         let Some(influxd) = world::server(folder.path())? else { return Ok(None) };
         let proxy = Proxy::start(influxd.url().trim_start_matches("http://"))?;
-        let configuration =
-            world::configuration(folder.path(), &influxd, &proxy.url(), "timeout = \"2s\"\ndecimated_hz = 0\ngzip = false\n")?;
+        let configuration = world::configuration(
+            folder.path(),
+            &influxd,
+            &proxy.url(),
+            "timeout = \"2s\"\ndecimated_hz = 0\ngzip = false\n",
+        )?;
         let collector = world::collector(folder.path(), &configuration)?;
         let runtime = tokio::runtime::Runtime::new()?;
         Ok(Some(Self { influxd, proxy, collector, runtime, folder }))
@@ -121,7 +125,11 @@ fn a_request_that_is_too_large_is_cut_until_it_fits() -> Result<()> {
     let before = scene.proxy.faulty_count();
     scene.deliver(40..80)?;
     scene.check_level()?;
-    ensure!(scene.proxy.faulty_count() <= before + 2, "{} requests were too large again", scene.proxy.faulty_count() - before);
+    ensure!(
+        scene.proxy.faulty_count() <= before + 2,
+        "{} requests were too large again",
+        scene.proxy.faulty_count() - before
+    );
     Ok(())
 }
 

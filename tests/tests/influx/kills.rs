@@ -15,7 +15,8 @@ const KILL_COUNT: usize = 20;
 /// Pauses before a kill and before the restart, by turns: between 50 and 1,500 ms, the same in every run of the test.
 fn pauses() -> impl Iterator<Item = Duration> {
     // Constants of Knuth's MMIX generator.
-    let next = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+    let next =
+        |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
     std::iter::successors(Some(7u64), next).skip(1).map(|state| Duration::from_millis(50 + (state >> 33) % 1_450))
 }
 

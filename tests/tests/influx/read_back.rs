@@ -143,7 +143,9 @@ fn same(fields: &BTreeMap<String, String>, name: &str, expected: &Value) -> Resu
     let is_same = match (expected, found) {
         (Value::Null, None) => true,
         (Value::Number(number), Some(found)) => match number.as_i64() {
-            Some(whole) if !found.contains(['.', 'e', 'E']) && !number.is_f64() => found.parse::<i64>().ok() == Some(whole),
+            Some(whole) if !found.contains(['.', 'e', 'E']) && !number.is_f64() => {
+                found.parse::<i64>().ok() == Some(whole)
+            }
             _ => found.parse::<f64>().ok().map(f64::to_bits) == number.as_f64().map(f64::to_bits),
         },
         (Value::String(text), Some(found)) => text == found,
@@ -208,10 +210,9 @@ pub(crate) fn check_attempts(influxd: &Influxd, folder: &Path) -> Result<()> {
         }
         same(fields, "inference_count", &active_count.into())?;
         // Every inference of the active window is in the histogram.
-        let of_attempt: Vec<_> = latencies
-            .values()
-            .filter(|point| point["trial"] == result["trial"].to_string() && point["attempt"] == result["attempt"].to_string())
-            .collect();
+        let (trial, attempt) = (result["trial"].to_string(), result["attempt"].to_string());
+        let is_of_attempt = |point: &&BTreeMap<String, String>| point["trial"] == trial && point["attempt"] == attempt;
+        let of_attempt: Vec<_> = latencies.values().filter(is_of_attempt).collect();
         let sum: i64 = of_attempt.iter().map(|point| point["inference_count"].parse::<i64>().unwrap_or(0)).sum();
         ensure!(sum == active_count, "{sum} inferences in the histogram, {active_count} in the window");
     }
@@ -245,7 +246,8 @@ fn check_report(influxd: &Influxd, report: &Value) -> Result<()> {
         let p50 = row["latency"]["seconds_p50"].as_f64().context("a latency")? * 1e3;
         same(fields, "latency_ms_p50", &p50.into())?;
     }
-    let (_, run) = only(&world::points(influxd, RESULTS, "run")?, &[("_time", &started)]).map(|(key, fields)| (key.clone(), fields.clone()))?;
+    let (_, run) = only(&world::points(influxd, RESULTS, "run")?, &[("_time", &started)])
+        .map(|(key, fields)| (key.clone(), fields.clone()))?;
     same(&run, "state", &report["header"]["state"])?;
     same(&run, "trial_count", &Value::from(4))?;
     same(&run, "kinds", &Value::from("simulated"))?;
@@ -274,7 +276,10 @@ fn check_instants(influxd: &Influxd, folder: &Path) -> Result<()> {
     let nodes = world::points(influxd, RESULTS, "node")?;
     let told = nodes.values().find(|fields| fields.contains_key("channels")).context("no node tells its channels")?;
     ensure!(told["channels"].contains("rail: ina219-emulator"), "{told:?}");
-    ensure!(world::count(influxd, RESULTS, "collector", "sink_line_count")? > 0, "the collector tells nothing of itself");
+    ensure!(
+        world::count(influxd, RESULTS, "collector", "sink_line_count")? > 0,
+        "the collector tells nothing of itself"
+    );
     Ok(())
 }
 

@@ -68,7 +68,9 @@ pub(crate) type Key = BTreeMap<String, String>;
 
 /// Every point of a series, each with its fields, numbers as the server writes them.
 pub(crate) fn points(influxd: &Influxd, bucket: &str, series: &str) -> Result<BTreeMap<Key, BTreeMap<String, String>>> {
-    let query = format!("from(bucket: \"{bucket}\") |> range(start: 0, stop: 2200-01-01T00:00:00Z) |> filter(fn: (r) => r._measurement == \"{series}\")");
+    let query = format!(
+        "from(bucket: \"{bucket}\") |> range(start: 0, stop: 2200-01-01T00:00:00Z) |> filter(fn: (r) => r._measurement == \"{series}\")"
+    );
     let mut points: BTreeMap<Key, BTreeMap<String, String>> = BTreeMap::new();
     for table in influxd.query(&query)? {
         let index = |name: &str| table.index(name).with_context(|| format!("no column {name}"));

@@ -215,15 +215,27 @@ fn costs<'a>(point: Point<'a>, job: &'a JobFigures) -> Point<'a> {
         .field("checkpoint_file_bytes", job.checkpoint_file_bytes)
         .field("train_seconds", seconds("train"))
         .field("train_joules", joules("train").map(|figure| figure.joules_mean))
-        .field("train_joules_interval95_half_width", joules("train").and_then(|figure| figure.joules_interval95_half_width))
-        .field("train_joules_expanded_uncertainty", joules("train").and_then(|figure| figure.joules_expanded_uncertainty))
+        .field(
+            "train_joules_interval95_half_width",
+            joules("train").and_then(|figure| figure.joules_interval95_half_width),
+        )
+        .field(
+            "train_joules_expanded_uncertainty",
+            joules("train").and_then(|figure| figure.joules_expanded_uncertainty),
+        )
         .field("train_co2_grams", co2("train"))
         .field("evaluate_seconds", seconds("evaluate"))
         .field("evaluate_joules", joules("evaluate").map(|figure| figure.joules_mean))
         .field("evaluate_co2_grams", co2("evaluate"))
         .field("job_seconds", seconds(WHOLE_JOB))
         .field("job_joules", joules(WHOLE_JOB).map(|figure| figure.joules_mean))
-        .field("job_joules_interval95_half_width", joules(WHOLE_JOB).and_then(|figure| figure.joules_interval95_half_width))
-        .field("job_joules_expanded_uncertainty", joules(WHOLE_JOB).and_then(|figure| figure.joules_expanded_uncertainty))
+        .field(
+            "job_joules_interval95_half_width",
+            joules(WHOLE_JOB).and_then(|figure| figure.joules_interval95_half_width),
+        )
+        .field(
+            "job_joules_expanded_uncertainty",
+            joules(WHOLE_JOB).and_then(|figure| figure.joules_expanded_uncertainty),
+        )
         .field("job_co2_grams", co2(WHOLE_JOB))
 }
