@@ -1,3 +1,17 @@
+CREATE TABLE agent_health (
+    boot_key INTEGER NOT NULL REFERENCES boot (boot_key),
+    sequence INTEGER NOT NULL CHECK (sequence >= 0),
+    mono_ns INTEGER NOT NULL CHECK (mono_ns >= 0),
+    -- tinywatt.v1.NodeHealth
+    health BLOB NOT NULL,
+    PRIMARY KEY (boot_key, sequence)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER agent_health_stored AFTER INSERT ON agent_health
+BEGIN
+    INSERT INTO change (fact, boot_key, sequence) VALUES ('agent_health', NEW.boot_key, NEW.sequence);
+END;
+
 CREATE TABLE attempt (
     attempt_key INTEGER PRIMARY KEY,
     run TEXT NOT NULL REFERENCES run (run),
@@ -8,6 +22,18 @@ CREATE TABLE attempt (
     -- A trial's result; NULL until it is assessed, and never changed after.
     result TEXT CHECK (json_valid(result)), boot_id BLOB CHECK (length(boot_id) = 16),
     UNIQUE (run, trial, attempt)
+) STRICT;
+
+CREATE TRIGGER attempt_assessed AFTER UPDATE OF result ON attempt WHEN OLD.result IS NULL AND NEW.result IS NOT NULL
+BEGIN
+    INSERT INTO change (fact, attempt_key) VALUES ('attempt', NEW.attempt_key);
+END;
+
+CREATE TABLE axis (
+    boot_key INTEGER PRIMARY KEY REFERENCES boot (boot_key),
+    -- A clock probe; or, of a recording and of a start that never probed, the attempt that it belongs to, or its arrival.
+    basis TEXT NOT NULL CHECK (basis IN ('probe', 'attempt', 'arrival')),
+    offset_ns INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE batch (
@@ -35,6 +61,20 @@ CREATE TABLE boot (
     UNIQUE (node_key, boot_id)
 ) STRICT;
 
+CREATE TABLE change (
+    change_key INTEGER PRIMARY KEY,
+    fact TEXT NOT NULL CHECK (fact IN ('run', 'attempt', 'marker', 'clock_probe', 'agent_health', 'health')),
+    run TEXT,
+    attempt_key INTEGER,
+    boot_key INTEGER,
+    sequence INTEGER,
+    health_key INTEGER,
+    CHECK (fact <> 'run' OR run IS NOT NULL),
+    CHECK (fact <> 'attempt' OR attempt_key IS NOT NULL),
+    CHECK (fact NOT IN ('marker', 'clock_probe', 'agent_health') OR (boot_key IS NOT NULL AND sequence IS NOT NULL)),
+    CHECK (fact <> 'health' OR health_key IS NOT NULL)
+) STRICT;
+
 CREATE TABLE channel (
     boot_key INTEGER NOT NULL REFERENCES boot (boot_key),
     channel INTEGER NOT NULL CHECK (channel >= 0),
@@ -53,6 +93,11 @@ CREATE TABLE clock_probe (
     PRIMARY KEY (boot_key, sequence)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TRIGGER clock_probe_stored AFTER INSERT ON clock_probe
+BEGIN
+    INSERT INTO change (fact, boot_key, sequence) VALUES ('clock_probe', NEW.boot_key, NEW.sequence);
+END;
+
 CREATE TABLE gap (
     stream_key INTEGER NOT NULL REFERENCES stream (stream_key),
     expected_sequence INTEGER NOT NULL CHECK (expected_sequence >= 0),
@@ -60,6 +105,19 @@ CREATE TABLE gap (
     cause TEXT NOT NULL CHECK (cause IN ('missing', 'rejected')),
     PRIMARY KEY (stream_key, expected_sequence)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE health (
+    health_key INTEGER PRIMARY KEY,
+    at_unix_ns INTEGER NOT NULL CHECK (at_unix_ns >= 0),
+    health TEXT NOT NULL CHECK (json_valid(health))
+) STRICT;
+
+CREATE INDEX health_by_time ON health (at_unix_ns);
+
+CREATE TRIGGER health_stored AFTER INSERT ON health
+BEGIN
+    INSERT INTO change (fact, health_key) VALUES ('health', NEW.health_key);
+END;
 
 CREATE TABLE marker (
     boot_key INTEGER NOT NULL REFERENCES boot (boot_key),
@@ -73,6 +131,11 @@ CREATE TABLE marker (
     edge INTEGER NOT NULL CHECK (edge > 0),
     PRIMARY KEY (boot_key, sequence)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER marker_stored AFTER INSERT ON marker
+BEGIN
+    INSERT INTO change (fact, boot_key, sequence) VALUES ('marker', NEW.boot_key, NEW.sequence);
+END;
 
 CREATE TABLE node (
     node_key INTEGER PRIMARY KEY,
@@ -100,6 +163,16 @@ CREATE TABLE outcome (
     UNIQUE (run, trial, attempt)
 ) STRICT;
 
+CREATE TABLE quarantine (
+    quarantine_key INTEGER PRIMARY KEY,
+    target TEXT NOT NULL,
+    at_unix_ns INTEGER NOT NULL CHECK (at_unix_ns >= 0),
+    reason TEXT NOT NULL,
+    -- Empty where the database did not say which of the lines it dropped.
+    line TEXT NOT NULL,
+    line_count INTEGER NOT NULL CHECK (line_count > 0)
+) STRICT;
+
 CREATE TABLE rejected (
     rejected_key INTEGER PRIMARY KEY,
     node_key INTEGER NOT NULL REFERENCES node (node_key),
@@ -125,6 +198,25 @@ CREATE TABLE run (
     started_unix_ns INTEGER NOT NULL CHECK (started_unix_ns >= 0),
     ended_unix_ns INTEGER CHECK (ended_unix_ns >= 0),
     CHECK ((state = 1) = (ended_unix_ns IS NULL))
+) STRICT;
+
+CREATE TRIGGER run_ended AFTER UPDATE OF state ON run WHEN OLD.state IS NOT NEW.state
+BEGIN
+    INSERT INTO change (fact, run) VALUES ('run', NEW.run);
+END;
+
+CREATE TRIGGER run_started AFTER INSERT ON run
+BEGIN
+    INSERT INTO change (fact, run) VALUES ('run', NEW.run);
+END;
+
+CREATE TABLE sink (
+    -- Its address, organisation and buckets.
+    target TEXT PRIMARY KEY,
+    -- It has every batch and every change up to these keys.
+    batch_key INTEGER NOT NULL CHECK (batch_key >= 0),
+    change_key INTEGER NOT NULL CHECK (change_key >= 0),
+    quarantined_count INTEGER NOT NULL DEFAULT 0 CHECK (quarantined_count >= 0)
 ) STRICT;
 
 CREATE TABLE stream (

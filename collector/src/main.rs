@@ -30,6 +30,10 @@ enum Command {
     Runs(Asking<command::runs::Arguments>),
     /// List the nodes and what they can do
     Nodes(Asking<command::nodes::Arguments>),
+    /// Tell how the collector is, and how far its database for dashboards has everything
+    Status(Asking<command::status::Arguments>),
+    /// Fill that database again from the store, or list what it refused
+    Sink(Asking<command::sink::Arguments>),
     /// Write the samples of a run as CSV
     Export(Asking<command::export::Arguments>),
     /// Train a TorchScript module as a job file says; needs the program `torch-train` beside this one
@@ -80,6 +84,10 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Nodes(asking) => {
             command::nodes::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }
+        Command::Status(asking) => {
+            command::status::run(asking.arguments, Client::connect(&asking.collector).await?).await
+        }
+        Command::Sink(asking) => command::sink::run(asking.arguments, Client::connect(&asking.collector).await?).await,
         Command::Export(asking) => {
             command::export::run(asking.arguments, Client::connect(&asking.collector).await?).await
         }

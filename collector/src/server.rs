@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 use tonic::transport::server::{Router, TcpIncoming};
 
+use crate::health::Watch;
 use crate::ingest::{OUTCOME_QUEUE_COUNT, OutcomeCommitted};
 use crate::schedule;
 use crate::schedule::driver::{Assess, Driver, DriverError, Handle};
@@ -25,6 +26,7 @@ use crate::service::assignment::Assignments;
 use crate::service::control::Control;
 use crate::service::node::Node;
 use crate::service::telemetry::Telemetry;
+use crate::sink::{Sink, SinkConfig, SinkError};
 use crate::store::{OpenError, Store, WriteError};
 
 /// How often an idle connection is tried, and how long it may then stay silent. A node whose cable is pulled is noticed
@@ -44,6 +46,8 @@ pub struct Config {
     pub data: PathBuf,
     /// How patient the schedule is.
     pub schedule: schedule::Config,
+    /// The database that everything is written on to; none by default.
+    pub sink: Option<SinkConfig>,
 }
 
 /// The collector could not start.
@@ -73,6 +77,9 @@ pub enum StartError {
     /// Runs cannot be taken up again.
     #[error("failed to take up the runs that had not ended")]
     Schedule(#[source] DriverError),
+    /// The sink cannot work.
+    #[error("failed to start the sink")]
+    Sink(#[source] SinkError),
 }
 
 /// The collector had to stop.
@@ -99,6 +106,8 @@ pub struct Server {
     address: SocketAddr,
     driver: Driver,
     schedule: Handle,
+    sink: Option<Sink>,
+    data: PathBuf,
 }
 
 impl Server {
@@ -120,7 +129,11 @@ impl Server {
         let (driver, schedule) = Driver::resume(store.clone(), assess(store.clone()), config.schedule)
             .await
             .map_err(StartError::Schedule)?;
-        Ok(Self { store, listener, address, driver, schedule })
+        let sink = match &config.sink {
+            Some(sink) => Some(Sink::start(store.clone(), sink).await.map_err(StartError::Sink)?),
+            None => None,
+        };
+        Ok(Self { store, listener, address, driver, schedule, sink, data: config.data.clone() })
     }
 
     /// Where it listens.
@@ -134,10 +147,16 @@ impl Server {
     /// # Errors
     /// [`ServeError`]; what was acknowledged is in the store all the same.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { store, listener, driver, schedule, .. } = self;
+        let Self { store, listener, driver, schedule, sink, data, .. } = self;
         let stop = CancellationToken::new();
         let (outcomes, committed) = mpsc::channel(OUTCOME_QUEUE_COUNT);
-        let router = services(&store, &schedule, outcomes, &stop);
+        let control = Control::new(store.clone(), schedule.clone(), data.clone(), sink.as_ref().map(Sink::handle));
+        let router = services(&store, &schedule, control, outcomes, &stop);
+        // Without a database nobody would look at it.
+        let watching = sink.as_ref().map(Sink::handle).map(|sink| {
+            let watch = Watch::new(store.clone(), schedule.clone(), data);
+            tokio::spawn(watch.run(move || sink.meter(), stop.clone()))
+        });
         tokio::spawn(pass_on(committed, schedule));
         let mut driving = tokio::spawn(driver.drive(stop.clone()));
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -163,6 +182,13 @@ impl Server {
             tracing::warn!(grace = ?STOP_GRACE, "streams did not end in time, the nodes' spools keep the rest");
             serving.abort();
         }
+        if let Some(watching) = watching {
+            // It ends at once, or with the store.
+            let _ = watching.await;
+        }
+        if let Some(sink) = sink {
+            sink.stop().await;
+        }
         // Closing waits for the last commit and writes the log back into the file.
         let poison = store.poison();
         let _ = tokio::task::spawn_blocking(move || drop(store)).await;
@@ -179,12 +205,12 @@ impl Server {
 fn services(
     store: &Store,
     schedule: &Handle,
+    control: Control,
     outcomes: mpsc::Sender<OutcomeCommitted>,
     stop: &CancellationToken,
 ) -> Router {
     let telemetry = Telemetry::with_stopping(store.clone(), outcomes, stop.clone());
     let assignments = Assignments::new(store.clone(), schedule.clone());
-    let control = Control::new(store.clone(), schedule.clone());
     let mut routes = RoutesBuilder::default();
     routes
         .add_service(

@@ -55,6 +55,24 @@ impl v1::control_service_server::ControlService for Fake {
     type ReportStream = Answers<v1::ReportResponse>;
     type ExportStream = Answers<v1::ExportResponse>;
 
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        Ok(Response::new(v1::StatusResponse { collector_version: "0.1.0".to_owned(), ..Default::default() }))
+    }
+
+    async fn rebuild_sink(
+        &self,
+        _: Request<v1::RebuildSinkRequest>,
+    ) -> Result<Response<v1::RebuildSinkResponse>, Status> {
+        Err(Status::failed_precondition("the collector writes to no database"))
+    }
+
+    async fn list_quarantined(
+        &self,
+        _: Request<v1::ListQuarantinedRequest>,
+    ) -> Result<Response<v1::ListQuarantinedResponse>, Status> {
+        Ok(Response::new(v1::ListQuarantinedResponse::default()))
+    }
+
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
         let submit = request.into_inner();
         // Dry or not, as the wire says.

@@ -2,6 +2,7 @@
 //!
 //! Everything here is a value. This crate does no I/O, reads no clock and knows neither agent nor collector.
 
+pub mod backoff;
 pub mod card;
 pub mod chain;
 pub mod columns;

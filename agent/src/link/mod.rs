@@ -4,7 +4,6 @@
 //! next connection begins with the oldest record that was not acknowledged, of whatever boot id.
 
 pub mod artifacts;
-pub mod backoff;
 mod endpoint;
 mod error;
 mod refusal;
@@ -17,6 +16,7 @@ use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use tinywatt_proto::backoff;
 use tinywatt_proto::ids::{BootId, NodeId};
 use tinywatt_proto::v1;
 use tokio::time::{sleep, timeout};

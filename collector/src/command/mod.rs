@@ -12,6 +12,8 @@ pub mod report;
 pub mod runs;
 pub mod schedule;
 pub mod serve;
+pub mod sink;
+pub mod status;
 mod table;
 pub mod train;
 pub mod trainer;

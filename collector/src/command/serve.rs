@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::schedule;
 use crate::schedule::driver::assess_from;
 use crate::server::{Config, Server};
+use crate::sink::SinkConfig;
 
 /// Arguments of `collector serve`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,14 @@ pub struct Arguments {
     /// Folder that keeps everything [default: tinywatt in $XDG_DATA_HOME, or ~/.local/share/tinywatt]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+
+    /// Write everything to the InfluxDB 2 of this file, which `collector influx init` writes
+    #[arg(long, value_name = "FILE")]
+    influx: Option<PathBuf>,
+
+    /// Token that may write, instead of the file's `token_file`
+    #[arg(long, env = "TINYWATT_INFLUX_TOKEN", hide = true, hide_env_values = true)]
+    influx_token: Option<String>,
 
     // Read here, because only the parsing of arguments looks at the environment.
     #[arg(long, env = "XDG_DATA_HOME", hide = true)]
@@ -37,7 +46,7 @@ pub struct Arguments {
 /// # Errors
 /// When the collector cannot start or go on; each error says what to do.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { listen, data, xdg_data_home, home } = arguments;
+    let Arguments { listen, data, influx, influx_token, xdg_data_home, home } = arguments;
     let data = data_folder(data, xdg_data_home, home)
         .context("there is no home folder to keep the data in: name a folder with --data")?;
     if !listen.ip().is_loopback() {
@@ -49,7 +58,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     // Before the address is told: who reads it may send a signal at once.
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to wait for SIGTERM")?;
-    let config = Config { listen, data, schedule: schedule::Config::default() };
+    let sink = influx.map(|file| SinkConfig::read(&file, influx_token.filter(|token| !token.is_empty()))).transpose()?;
+    let config = Config { listen, data, schedule: schedule::Config::default(), sink };
     let server = Server::start(&config, assess_from).await?;
     // A reader that has left does not need the address.
     let _ = writeln!(std::io::stdout(), "listening on {}", server.address());

@@ -44,9 +44,11 @@ pub(super) async fn commit_all(
     }
 }
 
-/// Somebody waits for an outcome, and a node that is catching up for its next group; for samples and probes nobody does.
+/// Somebody waits for an outcome, and a node that is catching up for its next group; for samples, probes and health nobody
+/// does.
 fn urgency(records: &[v1::Record]) -> Urgency {
-    let is_flow = |record: &v1::Record| matches!(record.fact, Some(Fact::Batch(_) | Fact::ClockProbe(_)));
+    let is_flow =
+        |record: &v1::Record| matches!(record.fact, Some(Fact::Batch(_) | Fact::ClockProbe(_) | Fact::Health(_)));
     let is_catching_up = records.len() >= CATCHING_UP_RECORD_COUNT;
     if records.iter().all(is_flow) && !is_catching_up { Urgency::CanWait } else { Urgency::Now }
 }

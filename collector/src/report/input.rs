@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tinywatt_proto::{hex, v1};
 
+use super::table::{INFERENCE, RECORDING};
 use crate::result::TrialResult;
 
 /// One run with everything that came of it so far.
@@ -101,6 +102,27 @@ pub enum Workload {
     /// A recording of another bench.
     #[default]
     Recording,
+}
+
+impl Workload {
+    /// Word for it: "inference", "recording", or the kind of a job.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Model { .. } => INFERENCE,
+            Self::Job { kind, .. } => kind,
+            Self::Recording => RECORDING,
+        }
+    }
+}
+
+impl TreatmentFacts {
+    /// Size of the deployable file, when the experiment brought it.
+    pub fn file_bytes(&self) -> Option<u64> {
+        match &self.workload {
+            Workload::Model { file_bytes, made_by: None, .. } => Some(*file_bytes),
+            _ => None,
+        }
+    }
 }
 
 /// The configuration of a job, key by key, with its device, its threads and its data.

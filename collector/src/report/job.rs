@@ -13,7 +13,7 @@ use crate::result::{Epoch, JobPhase, JobResult, Uncertain};
 use crate::statistics::mean;
 
 /// Name of the row that stands for a job's whole window: start, loading and saving included.
-pub(super) const WHOLE_JOB: &str = "whole job";
+pub const WHOLE_JOB: &str = "whole job";
 
 /// What jobs of one treatment took and gave.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -22,7 +22,7 @@ pub struct Latency {
 ///
 /// The histograms are HdrHistogram V2 in hexadecimal, unit ns. A percentile of the sum is a percentile of all
 /// inferences; a mean of the replicates' percentiles would not be.
-pub(super) fn pooled<'a>(histograms: impl IntoIterator<Item = &'a str>) -> Option<Latency> {
+pub fn pooled<'a>(histograms: impl IntoIterator<Item = &'a str>) -> Option<Latency> {
     let mut sum: Option<Histogram<u64>> = None;
     for text in histograms {
         let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut hex::decode(text)?.as_slice()).ok()?;

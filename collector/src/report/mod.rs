@@ -80,8 +80,8 @@ mod study_fixture;
 mod tests;
 
 pub use input::{Carbon, Run, RunReport, TreatmentFacts, Workload};
-pub use job::{JobFigures, PhaseFigures};
-pub use latency::Latency;
+pub use job::{JobFigures, PhaseFigures, WHOLE_JOB};
+pub use latency::{Latency, pooled as latency_of};
 pub use relations::{BreakEven, Relation};
 pub use study::{Answer, Comparison, Study};
 pub use table::Report;
@@ -97,6 +97,11 @@ pub fn render(run: &RunReport, format: ReportFormat) -> String {
         ReportFormat::Csv => csv::render(&report),
         ReportFormat::Json => json::render(&report),
     }
+}
+
+/// What the rows of models in a run's report say about each other, of a run without jobs as well.
+pub fn relations(run: &RunReport, report: &Report) -> Vec<Relation> {
+    relations::relations(run, &report.rows)
 }
 
 /// Computes every value of the report of a run.

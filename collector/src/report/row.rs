@@ -6,7 +6,7 @@ use super::job;
 use super::latency::{self, Latency};
 use super::quality;
 use super::scale::Prefix;
-use super::table::{Energy, JoulesOverReplicates, Memory, RECORDING, RecordedWindow, Recording, Row};
+use super::table::{Energy, JoulesOverReplicates, Memory, Quality, RECORDING, RecordedWindow, Recording, Row};
 use crate::result::{InferenceResult, Uncertain, WindowResult};
 use crate::statistics::{mean, mean_interval95};
 
@@ -19,8 +19,7 @@ pub(super) fn filled(row: Row, replicates: &[Counted<'_>], carbon: Option<&Carbo
     let inferences: Vec<&InferenceResult> =
         replicates.iter().filter_map(|counted| counted.measurement.inference.as_ref()).collect();
     let quality = quality::quality(&row, replicates);
-    let accuracy = quality.as_ref().map(|quality| quality.scores.accuracy).filter(|_| !row.is_job());
-    let energy = energy(replicates, accuracy, is_recording);
+    let energy = energy(replicates, quality.as_ref().filter(|_| !row.is_job()), is_recording);
     let latency = latency::pooled(inferences.iter().map(|inference| inference.latency_histogram.as_str()));
     let mut notes = Vec::new();
     if replicates.len() == 1 && !is_recording {
@@ -123,7 +122,7 @@ fn memory(inferences: &[&InferenceResult]) -> Option<Memory> {
     })
 }
 
-fn energy(replicates: &[Counted<'_>], accuracy: Option<f64>, is_recording: bool) -> Option<Energy> {
+fn energy(replicates: &[Counted<'_>], quality: Option<&Quality>, is_recording: bool) -> Option<Energy> {
     let totals: Vec<Uncertain> =
         replicates.iter().map(|counted| counted.measurement.energy_joules_per_inference).collect();
     let above: Vec<Uncertain> = replicates
@@ -135,10 +134,10 @@ fn energy(replicates: &[Counted<'_>], accuracy: Option<f64>, is_recording: bool)
     let active: Vec<&WindowResult> = replicates.iter().flat_map(|counted| active_windows(counted)).collect();
     let seconds: Vec<f64> = active.iter().map(|window| window_seconds(window)).collect();
     let sum = |count: fn(&WindowResult) -> u64| active.iter().map(|window| count(window)).sum();
+    let per_correct_inference = quality.and_then(|quality| per_correct(replicates, &per_inference, quality));
     Some(Energy {
-        joules_per_correct_inference: accuracy
-            .filter(|accuracy| *accuracy > 0.0)
-            .map(|accuracy| per_inference.joules_mean / accuracy),
+        joules_per_correct_inference: per_correct_inference.as_ref().map(|figure| figure.joules_mean),
+        per_correct_inference,
         joule_seconds_per_inference: None,
         power_watts_mean: mean(&replicates.iter().filter_map(|counted| power_watts(counted)).collect::<Vec<_>>()),
         simulated_true_joules_per_inference: true_joules_per_inference(replicates),
@@ -171,6 +170,35 @@ pub(super) fn over_replicates(figures: &[Uncertain], is_recording: bool) -> Opti
         joules_interval95_half_width: interval.half_width.filter(|_| !is_recording),
         joules_expanded_uncertainty: uncertainties.as_deref().and_then(mean),
         joules_by_replicate: values,
+    })
+}
+
+/// Energy of one inference by the accuracy: the row's by the row's, and each replicate's by its own model's.
+fn per_correct(
+    replicates: &[Counted<'_>],
+    per_inference: &JoulesOverReplicates,
+    quality: &Quality,
+) -> Option<JoulesOverReplicates> {
+    let accuracy = quality.scores.accuracy;
+    if accuracy <= 0.0 {
+        return None;
+    }
+    let own = |counted: &Counted<'_>| {
+        let scores = quality.by_replicate.iter().find(|scores| scores.replicate == counted.result.replicate);
+        // A model from a file is the same in all replicates.
+        scores.map_or(accuracy, |scores| scores.scores.accuracy)
+    };
+    let quotients = per_inference.joules_by_replicate.iter().zip(replicates);
+    let joules_by_replicate: Vec<f64> = quotients.map(|(joules, counted)| joules / own(counted)).collect();
+    // Without a scatter of the energies there is none to tell of here: a single replicate, or replays of one recording.
+    let interval = mean_interval95(&joules_by_replicate).filter(|interval| interval.mean.is_finite());
+    let half_width = interval.and_then(|interval| interval.half_width);
+    Some(JoulesOverReplicates {
+        joules_mean: per_inference.joules_mean / accuracy,
+        replicate_count: per_inference.replicate_count,
+        joules_interval95_half_width: half_width.filter(|_| per_inference.joules_interval95_half_width.is_some()),
+        joules_expanded_uncertainty: per_inference.joules_expanded_uncertainty.map(|half_width| half_width / accuracy),
+        joules_by_replicate,
     })
 }
 

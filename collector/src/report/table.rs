@@ -232,6 +232,8 @@ pub struct Energy {
     pub per_inference_above_idle: Option<JoulesOverReplicates>,
     /// Energy of one inference divided by the accuracy; absent for recordings and for a model that is never right.
     pub joules_per_correct_inference: Option<f64>,
+    /// The same with its doubts: of each replicate its energy by the accuracy of its own model.
+    pub per_correct_inference: Option<JoulesOverReplicates>,
     /// Energy of one inference times the time that it took in the active window (energy-delay product); absent for jobs
     /// and recordings.
     #[serde(skip_serializing_if = "Option::is_none")]

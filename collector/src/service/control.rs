@@ -1,6 +1,7 @@
 //! `ControlService`: what the command line asks for.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use tinywatt_proto::CHUNK_BYTES_MAX;
@@ -12,12 +13,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::{made, watch};
+use super::{made, watch, written};
 use crate::export;
 use crate::report::{self, Run, RunReport};
 use crate::schedule::driver::{Handle, summary};
 use crate::schedule::{check, plan, run_duration};
-use crate::store::{RunRow, Store};
+use crate::sink;
+use crate::store::{DATABASE_NAME, RunRow, Store};
 
 type Reply<T> = Result<Response<T>, Status>;
 type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -27,12 +29,19 @@ type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct Control {
     store: Store,
     schedule: Handle,
+    data: PathBuf,
+    sink: Option<sink::Handle>,
 }
 
 impl Control {
-    /// Answers from the store and the schedule.
-    pub fn new(store: Store, schedule: Handle) -> Self {
-        Self { store, schedule }
+    /// Answers from the store in the folder `data`, the schedule, and the sink if there is one.
+    pub fn new(store: Store, schedule: Handle, data: PathBuf, sink: Option<sink::Handle>) -> Self {
+        Self { store, schedule, data, sink }
+    }
+
+    fn sink(&self) -> Result<&sink::Handle, Status> {
+        let none = "the collector writes to no database: start it with `collector serve --influx FILE`";
+        self.sink.as_ref().ok_or_else(|| Status::failed_precondition(none))
     }
 
     async fn known_run(&self, run: &str) -> Result<RunRow, Status> {
@@ -79,6 +88,33 @@ impl ControlService for Control {
         let row = self.known_run(&request.into_inner().run_id).await?;
         let responses = watch::start(self.store.clone(), self.schedule.clone(), row);
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Reply<v1::StatusResponse> {
+        let connected = self.schedule.nodes().await?.iter().filter(|view| view.is_connected).count();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(Response::new(v1::StatusResponse {
+            collector_version: env!("CARGO_PKG_VERSION").to_owned(),
+            data: self.data.display().to_string(),
+            store_bytes: std::fs::metadata(self.data.join(DATABASE_NAME)).map_or(0, |file| file.len()),
+            node_count: count(self.store.nodes().await?.len()),
+            connected_node_count: count(connected),
+            running_run_count: count(self.store.running_run_count().await?),
+            sink: self.sink.as_ref().map(written::status),
+        }))
+    }
+
+    async fn rebuild_sink(&self, _: Request<v1::RebuildSinkRequest>) -> Reply<v1::RebuildSinkResponse> {
+        let sink = self.sink()?;
+        sink.rebuild().await?;
+        Ok(Response::new(v1::RebuildSinkResponse { target: sink.target().to_owned() }))
+    }
+
+    async fn list_quarantined(
+        &self,
+        request: Request<v1::ListQuarantinedRequest>,
+    ) -> Reply<v1::ListQuarantinedResponse> {
+        Ok(Response::new(written::quarantined(self.sink()?, request.into_inner().count_max).await?))
     }
 
     async fn list_runs(&self, _: Request<v1::ListRunsRequest>) -> Reply<v1::ListRunsResponse> {

@@ -8,3 +8,4 @@ pub mod node;
 mod status;
 pub mod telemetry;
 mod watch;
+mod written;

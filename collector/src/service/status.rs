@@ -8,6 +8,7 @@ use crate::artifacts::ArtifactError;
 use crate::export::ExportError;
 use crate::ingest::DeliverError;
 use crate::schedule::driver::{Stopped, SubmitError};
+use crate::sink::RebuildError;
 use crate::store::{CommitError, ReadError, RegisterError};
 
 fn status(code: Code, error: &dyn std::error::Error) -> Status {
@@ -80,6 +81,12 @@ impl From<SubmitError> for Status {
             SubmitError::Name(_) => status(Code::InvalidArgument, &error),
             SubmitError::Store(_) => internal(&error),
         }
+    }
+}
+
+impl From<RebuildError> for Status {
+    fn from(error: RebuildError) -> Self {
+        status(Code::Unavailable, &error)
     }
 }
 

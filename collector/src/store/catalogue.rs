@@ -153,6 +153,29 @@ impl Store {
         .await
     }
 
+    /// Runs that have not ended.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub async fn running_run_count(&self) -> Result<usize, ReadError> {
+        self.read(|transaction| {
+            let count: u32 = transaction
+                .prepare_cached("SELECT count(*) FROM run WHERE ended_unix_ns IS NULL")?
+                .query_row([], |row| row.get(0))?;
+            Ok(count as usize)
+        })
+        .await
+    }
+
+    /// One attempt; `None` when it was never started.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub async fn attempt(&self, attempt: &AttemptId) -> Result<Option<AttemptRow>, ReadError> {
+        let attempts = self.trial_attempts(&attempt.run, attempt.trial).await?;
+        Ok(attempts.into_iter().find(|row| row.attempt.attempt == attempt.attempt))
+    }
+
     /// Ends a run. A run that has ended stays as it is.
     ///
     /// # Errors

@@ -11,6 +11,9 @@ use super::sql::INTEGER_MAX;
 /// Channels of one boot. A gateway with four INA219 has four; beyond 256 an index is a mistake.
 const CHANNEL_COUNT_MAX: u32 = 256;
 
+/// Absolute zero.
+const MILLICELSIUS_MIN: i32 = -273_150;
+
 /// Why a record was refused. Kept as text beside the record.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
@@ -44,6 +47,8 @@ pub(super) enum Refusal {
     Marker { phase: i32, edge: i32 },
     #[error("the probe's times run backwards")]
     ProbeBackwards,
+    #[error("the agent's health tells {0} thousandths of a degree Celsius, which is below absolute zero")]
+    TemperatureImpossible(i32),
     #[error("an outcome of attempt {0} is already stored")]
     OutcomeKnown(AttemptId),
     #[error("attempt {0} was given to another node: was this one renamed, or its card copied?")]
@@ -84,7 +89,9 @@ pub(super) fn key(record: &v1::Record) -> Result<Key, Refusal> {
     let boot = BootId::from_bytes(&record.boot_id).ok_or(Refusal::BootId(record.boot_id.len()))?;
     let stream = match record.fact.as_ref().ok_or(Refusal::UnknownFact)? {
         Fact::Batch(batch) => Stream::Batches(channel_index(batch.channel)?),
-        Fact::ChannelOpened(_) | Fact::Marker(_) | Fact::ClockProbe(_) | Fact::Outcome(_) => Stream::Events,
+        Fact::ChannelOpened(_) | Fact::Marker(_) | Fact::ClockProbe(_) | Fact::Outcome(_) | Fact::Health(_) => {
+            Stream::Events
+        }
     };
     // The sequence after it must be a number, too.
     Ok(Key { boot, stream, sequence: number("sequence", record.sequence.saturating_add(1))? - 1 })
@@ -145,6 +152,21 @@ pub(super) fn clock_probe(probe: &v1::ClockProbe) -> Result<(), Refusal> {
     number("answered_unix_ns", probe.answered_unix_ns)?;
     let forwards = probe.sent_mono_ns <= probe.returned_mono_ns && probe.received_unix_ns <= probe.answered_unix_ns;
     if forwards { Ok(()) } else { Err(Refusal::ProbeBackwards) }
+}
+
+/// Checks a look at an agent's health.
+pub(super) fn health(health: &v1::NodeHealth) -> Result<(), Refusal> {
+    number("mono_ns", health.mono_ns)?;
+    number("agent_cpu_ns", health.agent_cpu_ns)?;
+    number("agent_memory_bytes", health.agent_memory_bytes)?;
+    number("spool_record_count", health.spool_record_count)?;
+    number("lost_reading_count", health.lost_reading_count)?;
+    number("disk_free_bytes", health.disk_free_bytes.unwrap_or(0))?;
+    number("memory_available_bytes", health.memory_available_bytes.unwrap_or(0))?;
+    match health.temperature_millicelsius {
+        Some(temperature) if temperature < MILLICELSIUS_MIN => Err(Refusal::TemperatureImpossible(temperature)),
+        _ => Ok(()),
+    }
 }
 
 /// Checks an outcome and gives its attempt.

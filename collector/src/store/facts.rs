@@ -137,6 +137,21 @@ impl Slot<'_> {
         Ok(Ok(()))
     }
 
+    pub(super) fn health(&self, health: &v1::NodeHealth) -> Stored {
+        if let Err(refusal) = check::health(health) {
+            return Ok(Err(refusal));
+        }
+        self.connection
+            .prepare_cached("INSERT INTO agent_health (boot_key, sequence, mono_ns, health) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![
+                self.boot_key,
+                sql::integer(self.sequence),
+                sql::integer(health.mono_ns),
+                health.encode_to_vec(),
+            ])?;
+        Ok(Ok(()))
+    }
+
     pub(super) fn outcome(&self, outcome: &v1::TrialOutcome) -> Stored {
         let attempt = match check::outcome(outcome) {
             Ok(attempt) => attempt,

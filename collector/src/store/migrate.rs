@@ -3,8 +3,12 @@
 use rusqlite::Connection;
 
 /// One step; its number is its place in [`MIGRATIONS`], from 1, and SQLite's `user_version` once it is applied.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_store.sql"), include_str!("../../migrations/0002_attempt_boot.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("../../migrations/0001_store.sql"),
+    include_str!("../../migrations/0002_attempt_boot.sql"),
+    include_str!("../../migrations/0003_agent_health.sql"),
+    include_str!("../../migrations/0004_sink.sql"),
+];
 
 /// `application_id` of our files: "twst" in ASCII. Tells them from any other program's SQLite file.
 pub(super) const APPLICATION_ID: i64 = 0x7477_7374;

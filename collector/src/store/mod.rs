@@ -3,9 +3,12 @@
 //! One thread writes, and makes durable together what waits for it; readers have connections of their own. Never
 //! written by two threads, never by two collectors: a lock in the folder sees to that.
 
+mod axis;
 mod catalogue;
 mod check;
 mod facts;
+mod feed;
+mod health;
 mod migrate;
 mod nodes;
 mod open;
@@ -14,6 +17,7 @@ mod reader;
 mod records;
 mod samples;
 mod session;
+mod sink;
 mod sql;
 mod writer;
 
@@ -21,12 +25,15 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use axis::{Axis, AxisError, Placed};
 pub use catalogue::{AttemptRow, CatalogueError, RunRow};
+pub use feed::{Changed, FedChannel, Neighbour, StoredBatch};
 pub use nodes::{NodeCounts, NodeRow, RegisterError};
-pub use open::OpenError;
+pub use open::{DATABASE_NAME, OpenError};
 pub use reader::ReadError;
 pub use records::{CommitError, Committed};
 pub use samples::{ChannelSamples, Lost};
+pub use sink::{Position, Quarantined};
 pub use writer::{Urgency, WriteError};
 
 pub use crate::clock_fit::ClockFit;

@@ -12,7 +12,7 @@ use super::migrate;
 use crate::artifacts::ArtifactError;
 
 /// Name of the database in the store's folder.
-pub(super) const DATABASE_NAME: &str = "tinywatt.db";
+pub const DATABASE_NAME: &str = "tinywatt.db";
 
 /// Name of the lock in the store's folder.
 const LOCK_NAME: &str = "collector.lock";

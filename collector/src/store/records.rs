@@ -136,6 +136,7 @@ fn take_in(session: &mut Session, node_key: i64, record: &v1::Record) -> rusqlit
         Some(Fact::Marker(marker)) => slot.marker(marker)?,
         Some(Fact::ClockProbe(probe)) => slot.clock_probe(probe)?,
         Some(Fact::Outcome(outcome)) => slot.outcome(outcome)?,
+        Some(Fact::Health(health)) => slot.health(health)?,
         None => Err(Refusal::UnknownFact),
     };
     place.occupy(&session.connection, &mut head, key.sequence)?;

@@ -61,6 +61,7 @@ impl Collector {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data: self.folder.clone(),
             schedule: schedule::Config { grace: self.grace },
+            sink: None,
         };
         let mut store = None;
         let assess = self.assess.clone();

@@ -362,14 +362,14 @@ async fn a_taken_port_is_named_with_a_way_out() {
     let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
     let address = *collector.address.borrow();
     let other = tempfile::tempdir().unwrap();
-    let config = Config { listen: address, data: other.path().to_owned(), schedule: schedule::Config::default() };
+    let config = Config { listen: address, data: other.path().to_owned(), schedule: schedule::Config::default(), sink: None };
     let error = Server::start(&config, |_| assess_by_word()).await.err().expect("the port is taken");
     assert!(matches!(error, StartError::PortTaken { .. }));
     let message = error.to_string();
     assert!(message.contains(&address.port().to_string()) && message.contains("--listen 127.0.0.1:"), "{message}");
     // The folder of the collector that runs is locked.
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = Config { listen, data: folder.path().to_owned(), schedule: schedule::Config::default() };
+    let config = Config { listen, data: folder.path().to_owned(), schedule: schedule::Config::default(), sink: None };
     let error = Server::start(&config, |_| assess_by_word()).await.err().expect("the folder is taken");
     assert!(matches!(error, StartError::Store(_)), "{error}");
 }

@@ -7,7 +7,7 @@ use tinywatt_collector::store::Store;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::record::Fact;
 
-use crate::scenario::{self, batch, boot, channel, clock_probe, marker, node, outcome, record};
+use crate::scenario::{self, batch, boot, channel, clock_probe, health, marker, node, outcome, record};
 
 const BOOT_COUNT: u8 = 2;
 const CHANNEL_COUNT: u32 = 2;
@@ -36,6 +36,7 @@ fn records() -> (Vec<v1::Record>, Vec<v1::Record>) {
             Fact::Marker(marker(&run, 5_000)),
             // Refused wherever it stands: the phase is unknown.
             Fact::Marker(v1::Marker { phase: 99, ..marker(&run, 6_000) }),
+            Fact::Health(health(7_000)),
             Fact::Outcome(outcome(&run, 0)),
         ];
         let sequences = u64::from(CHANNEL_COUNT)..;

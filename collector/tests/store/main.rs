@@ -5,6 +5,7 @@
 mod catalogue;
 mod deliver;
 mod delivery_order;
+mod health;
 mod kill;
 mod refusal;
 mod samples;

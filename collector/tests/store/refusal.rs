@@ -6,7 +6,9 @@ use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::record::Fact;
 
-use crate::scenario::{BATCH_NS, batch, boot, channel, clock_probe, marker, node, open, outcome, reading, record};
+use crate::scenario::{
+    BATCH_NS, batch, boot, channel, clock_probe, health, marker, node, open, outcome, reading, record,
+};
 
 async fn refused(fact: Fact) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -80,6 +82,27 @@ async fn events_without_meaning_are_refused() {
     assert!(refused(Fact::ChannelOpened(changed)).await.contains("another description"));
     let incomplete = v1::Channel { scale: None, ..channel(1) };
     assert!(refused(Fact::ChannelOpened(incomplete)).await.contains("no scale"));
+}
+
+#[tokio::test]
+async fn health_that_no_time_series_can_hold_is_refused_by_its_field() {
+    let beyond = u64::MAX;
+    let healths = [
+        ("mono_ns", health(beyond)),
+        ("agent_cpu_ns", v1::NodeHealth { agent_cpu_ns: beyond, ..health(5) }),
+        ("agent_memory_bytes", v1::NodeHealth { agent_memory_bytes: beyond, ..health(5) }),
+        ("spool_record_count", v1::NodeHealth { spool_record_count: beyond, ..health(5) }),
+        ("lost_reading_count", v1::NodeHealth { lost_reading_count: beyond, ..health(5) }),
+        ("disk_free_bytes", v1::NodeHealth { disk_free_bytes: Some(beyond), ..health(5) }),
+        ("memory_available_bytes", v1::NodeHealth { memory_available_bytes: Some(beyond), ..health(5) }),
+    ];
+    for (field, health) in healths {
+        let reason = refused(Fact::Health(health)).await;
+        assert!(reason.starts_with(&format!("{field} = 18446744073709551615 is beyond")), "{reason}");
+    }
+    let frozen = |temperature| v1::NodeHealth { temperature_millicelsius: Some(temperature), ..health(5) };
+    let reason = refused(Fact::Health(frozen(-273_151))).await;
+    assert!(reason.contains("-273151") && reason.contains("absolute zero"), "{reason}");
 }
 
 #[tokio::test]

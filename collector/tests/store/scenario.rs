@@ -103,6 +103,20 @@ pub(crate) fn clock_probe(mono_ns: u64) -> v1::ClockProbe {
     }
 }
 
+pub(crate) fn health(mono_ns: u64) -> v1::NodeHealth {
+    v1::NodeHealth {
+        mono_ns,
+        agent_cpu_ns: 71_000_000,
+        agent_memory_bytes: 10 << 20,
+        spool_record_count: 3,
+        lost_reading_count: 0,
+        throttled_bits: Some(0x5_0000),
+        temperature_millicelsius: Some(48_199),
+        disk_free_bytes: Some(20 << 30),
+        memory_available_bytes: None,
+    }
+}
+
 /// Everything that was delivered, without the keys that depend on the order of arrival.
 pub(crate) fn content(folder: &Path) -> Vec<String> {
     let connection = rusqlite::Connection::open(folder.join("tinywatt.db")).unwrap();
@@ -121,6 +135,7 @@ pub(crate) fn content(folder: &Path) -> Vec<String> {
         ),
         format!("SELECT 'marker', {boot}, sequence, run, mono_ns || ' ' || phase || edge FROM marker JOIN boot USING (boot_key)"),
         format!("SELECT 'probe', {boot}, sequence, sent_mono_ns, returned_mono_ns FROM clock_probe JOIN boot USING (boot_key)"),
+        format!("SELECT 'health', {boot}, sequence, mono_ns, hex(health) FROM agent_health JOIN boot USING (boot_key)"),
         format!("SELECT 'outcome', {boot}, sequence, run || trial || attempt, hex(outcome) FROM outcome JOIN boot USING (boot_key)"),
         "SELECT 'rejected', delivery_id, reason, record_bytes, hex(record) FROM rejected".to_owned(),
         "SELECT 'node', node, record_count, rejected_count, '' FROM node".to_owned(),

@@ -1468,7 +1468,7 @@ pub struct Record {
     /// A hole means that the agent had to drop records; the collector writes it down as a gap.
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
-    #[prost(oneof = "record::Fact", tags = "4, 5, 6, 7, 8")]
+    #[prost(oneof = "record::Fact", tags = "4, 5, 6, 7, 8, 9")]
     pub fact: ::core::option::Option<record::Fact>,
 }
 /// Nested message and enum types in `Record`.
@@ -1485,6 +1485,8 @@ pub mod record {
         ClockProbe(super::ClockProbe),
         #[prost(message, tag = "8")]
         Outcome(super::TrialOutcome),
+        #[prost(message, tag = "9")]
+        Health(super::NodeHealth),
     }
 }
 /// About 250 ms of one channel.
@@ -1565,6 +1567,40 @@ pub struct ClockProbe {
     pub answered_unix_ns: u64,
     #[prost(uint64, tag = "4")]
     pub returned_mono_ns: u64,
+}
+/// How an agent and its machine fare, every 10 s. The one record that an agent may leave out: what is missing is no loss.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeHealth {
+    /// When it was looked at, on the boot id's monotonic clock, ns.
+    #[prost(uint64, tag = "1")]
+    pub mono_ns: u64,
+    /// CPU time of the agent's process since it started, user and system, all threads, ns. Models and jobs are processes of
+    /// their own and not in it.
+    #[prost(uint64, tag = "2")]
+    pub agent_cpu_ns: u64,
+    /// Resident memory of the agent's process, bytes. 0 when the kernel does not tell.
+    #[prost(uint64, tag = "3")]
+    pub agent_memory_bytes: u64,
+    /// Records in the spool that wait for the collector, without this one.
+    #[prost(uint64, tag = "4")]
+    pub spool_record_count: u64,
+    /// Readings lost since the agent started, all channels and all reasons, as far as their batchers were told.
+    #[prost(uint64, tag = "5")]
+    pub lost_reading_count: u64,
+    /// Bits of get_throttled as a Raspberry Pi's firmware said last: 0-3 now (undervoltage, frequency capped, throttled, soft
+    /// temperature limit), 16-19 the same since boot. It is not asked while a trial executes. Absent on other machines,
+    /// before the first answer, and when the firmware did not answer.
+    #[prost(uint32, optional, tag = "6")]
+    pub throttled_bits: ::core::option::Option<u32>,
+    /// Hottest thermal zone of the kernel, thousandths of a degree Celsius, not below -273,150. Absent where there is none.
+    #[prost(sint32, optional, tag = "7")]
+    pub temperature_millicelsius: ::core::option::Option<i32>,
+    /// Room left for the agent on the disk of its state folder, bytes. Absent when the kernel does not tell.
+    #[prost(uint64, optional, tag = "8")]
+    pub disk_free_bytes: ::core::option::Option<u64>,
+    /// Memory that the machine could give without swapping (MemAvailable), bytes. Absent when the kernel does not tell.
+    #[prost(uint64, optional, tag = "9")]
+    pub memory_available_bytes: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2692,6 +2728,92 @@ pub struct RunArtifact {
     #[prost(message, optional, tag = "6")]
     pub artifact: ::core::option::Option<ArtifactRef>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatusRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StatusResponse {
+    /// Version of the collector's program.
+    #[prost(string, tag = "1")]
+    pub collector_version: ::prost::alloc::string::String,
+    /// Folder of the store.
+    #[prost(string, tag = "2")]
+    pub data: ::prost::alloc::string::String,
+    /// Size of the store's file, bytes.
+    #[prost(uint64, tag = "3")]
+    pub store_bytes: u64,
+    #[prost(uint32, tag = "4")]
+    pub node_count: u32,
+    #[prost(uint32, tag = "5")]
+    pub connected_node_count: u32,
+    /// Runs that have not ended.
+    #[prost(uint32, tag = "6")]
+    pub running_run_count: u32,
+    /// Absent when the collector writes to no database.
+    #[prost(message, optional, tag = "7")]
+    pub sink: ::core::option::Option<SinkStatus>,
+}
+/// How far a database has what is in the store. Counts are since the collector's start where nothing else is said.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SinkStatus {
+    /// Its address, organisation and buckets.
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(enumeration = "SinkState", tag = "2")]
+    pub state: i32,
+    /// Why it waits or is held, with the way out; empty while it writes.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Batches in the store that it does not have yet.
+    #[prost(uint64, tag = "4")]
+    pub lag_batch_count: u64,
+    /// Time since it last had everything; since the collector's start when it never had.
+    #[prost(double, tag = "5")]
+    pub lag_seconds: f64,
+    /// Lines that it took.
+    #[prost(uint64, tag = "6")]
+    pub line_count: u64,
+    /// Requests that were answered.
+    #[prost(uint64, tag = "7")]
+    pub request_count: u64,
+    /// Requests that had to be repeated.
+    #[prost(uint64, tag = "8")]
+    pub retry_count: u64,
+    /// Lines that it refused for good, ever.
+    #[prost(uint64, tag = "9")]
+    pub quarantined_count: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RebuildSinkRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RebuildSinkResponse {
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListQuarantinedRequest {
+    /// Most lines to give; 0: all that are kept.
+    #[prost(uint32, tag = "1")]
+    pub count_max: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListQuarantinedResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub lines: ::prost::alloc::vec::Vec<QuarantinedLine>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QuarantinedLine {
+    #[prost(uint64, tag = "1")]
+    pub at_unix_ns: u64,
+    /// The database's own words.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Line protocol; empty when the database did not say which lines it dropped.
+    #[prost(string, tag = "3")]
+    pub line: ::prost::alloc::string::String,
+    /// Lines that it stands for.
+    #[prost(uint64, tag = "4")]
+    pub line_count: u64,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum RunState {
@@ -2759,6 +2881,40 @@ impl ReportFormat {
             "REPORT_FORMAT_MARKDOWN" => Some(Self::Markdown),
             "REPORT_FORMAT_CSV" => Some(Self::Csv),
             "REPORT_FORMAT_JSON" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SinkState {
+    Unspecified = 0,
+    Writing = 1,
+    /// The database is not there, or asks to be left alone; it is tried again.
+    Waiting = 2,
+    /// Somebody has to do something first; it is tried again all the same.
+    Held = 3,
+}
+impl SinkState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SINK_STATE_UNSPECIFIED",
+            Self::Writing => "SINK_STATE_WRITING",
+            Self::Waiting => "SINK_STATE_WAITING",
+            Self::Held => "SINK_STATE_HELD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SINK_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SINK_STATE_WRITING" => Some(Self::Writing),
+            "SINK_STATE_WAITING" => Some(Self::Waiting),
+            "SINK_STATE_HELD" => Some(Self::Held),
             _ => None,
         }
     }
@@ -3045,6 +3201,80 @@ pub mod control_service_client {
                 .insert(GrpcMethod::new("tinywatt.v1.ControlService", "ListArtifacts"));
             self.inner.unary(req, path, codec).await
         }
+        /// How the collector is, and how far the database for dashboards has what is in the store.
+        pub async fn status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StatusRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatusResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tinywatt.v1.ControlService/Status",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tinywatt.v1.ControlService", "Status"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Writes everything in the store to that database again, from the oldest.
+        pub async fn rebuild_sink(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RebuildSinkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RebuildSinkResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tinywatt.v1.ControlService/RebuildSink",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tinywatt.v1.ControlService", "RebuildSink"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The lines that it refused, newest first.
+        pub async fn list_quarantined(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListQuarantinedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListQuarantinedResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tinywatt.v1.ControlService/ListQuarantined",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("tinywatt.v1.ControlService", "ListQuarantined"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3122,6 +3352,27 @@ pub mod control_service_server {
             request: tonic::Request<super::ListArtifactsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListArtifactsResponse>,
+            tonic::Status,
+        >;
+        /// How the collector is, and how far the database for dashboards has what is in the store.
+        async fn status(
+            &self,
+            request: tonic::Request<super::StatusRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatusResponse>, tonic::Status>;
+        /// Writes everything in the store to that database again, from the oldest.
+        async fn rebuild_sink(
+            &self,
+            request: tonic::Request<super::RebuildSinkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RebuildSinkResponse>,
+            tonic::Status,
+        >;
+        /// The lines that it refused, newest first.
+        async fn list_quarantined(
+            &self,
+            request: tonic::Request<super::ListQuarantinedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListQuarantinedResponse>,
             tonic::Status,
         >;
     }
@@ -3549,6 +3800,142 @@ pub mod control_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListArtifactsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinywatt.v1.ControlService/Status" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatusSvc<T: ControlService>(pub Arc<T>);
+                    impl<
+                        T: ControlService,
+                    > tonic::server::UnaryService<super::StatusRequest>
+                    for StatusSvc<T> {
+                        type Response = super::StatusResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControlService>::status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinywatt.v1.ControlService/RebuildSink" => {
+                    #[allow(non_camel_case_types)]
+                    struct RebuildSinkSvc<T: ControlService>(pub Arc<T>);
+                    impl<
+                        T: ControlService,
+                    > tonic::server::UnaryService<super::RebuildSinkRequest>
+                    for RebuildSinkSvc<T> {
+                        type Response = super::RebuildSinkResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RebuildSinkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControlService>::rebuild_sink(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RebuildSinkSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinywatt.v1.ControlService/ListQuarantined" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListQuarantinedSvc<T: ControlService>(pub Arc<T>);
+                    impl<
+                        T: ControlService,
+                    > tonic::server::UnaryService<super::ListQuarantinedRequest>
+                    for ListQuarantinedSvc<T> {
+                        type Response = super::ListQuarantinedResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListQuarantinedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControlService>::list_quarantined(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListQuarantinedSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

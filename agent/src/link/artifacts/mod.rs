@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tinywatt_proto::backoff;
 use tinywatt_proto::ids::Sha256;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::artifact_service_client::ArtifactServiceClient;
@@ -16,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::{Refusal, backoff};
+use super::Refusal;
 use tinywatt_proto::chain::Chain;
 pub use upload::{Content, NotSent, UploadError};
 

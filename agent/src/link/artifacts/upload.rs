@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tinywatt_proto::backoff;
 use tinywatt_proto::CHUNK_BYTES_MAX;
 use tinywatt_proto::chain::Chain;
 use tinywatt_proto::ids::Sha256;
@@ -15,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::{ARTIFACT_BYTES_MAX, Artifacts, CHUNK_LIMIT, hash, part_of};
-use crate::link::{Refusal, backoff};
+use crate::link::Refusal;
 
 /// Uploads that may fail before one is given up. With the waits between them, 11 s each, that bears an outage of twelve
 /// hours, a night without the collector: training for hours again costs more than a node that waits. The collector

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// Longest wait after the first failure: a collector that is just being restarted is back at once.
+/// Longest wait after the first failure: a server that is just being restarted is back at once.
 pub const FIRST: Duration = Duration::from_millis(250);
 
-/// Longest wait ever: a collector that comes back after hours is found within this, and a hundred waiting agents ask
-/// it about ten times a second.
+/// Longest wait ever: a server that comes back after hours is found within this, and a hundred agents that wait for a
+/// collector ask it about ten times a second.
 pub const CAP: Duration = Duration::from_secs(15);
 
 /// Wait after `failure_count` failures in a row (from 1): between half of and a whole limit that doubles up to [`CAP`].
 ///
-/// `random` in `[0, 1)` spreads agents that lost the same collector at the same moment.
+/// `random` in `[0, 1)` spreads those that lost the same server at the same moment.
 pub fn delay(failure_count: u32, random: f64) -> Duration {
     let doublings = failure_count.saturating_sub(1).min(16);
     let limit = FIRST.saturating_mul(1 << doublings).min(CAP);
