@@ -75,6 +75,7 @@ def board() -> Board:
             variables.run("a", "Run A", "The run that is looked at."),
             variables.run("b", "Run B", "A second run to hold against it, or none.", or_none=True),
         ],
+        is_timeless=True,
     )
     _overview(made)
     _energy(made)
@@ -92,7 +93,7 @@ def _overview(made: Board) -> None:
         Column("run", "Run", link=links.TO_RUN, width=150),
         Column("experiment", "Experiment", link=links.TO_TECHNIQUES),
         Column("dataset", "Data set", link=links.TO_TRAINING),
-        Column("state", "State"),
+        Column("state", "State", good="completed", bad="incomplete"),
         Column("kinds", "Kinds of figures", width=180),
         c.STARTED,
         Column("seconds", "Length"),
@@ -123,7 +124,7 @@ def _overview(made: Board) -> None:
         table(
             "Warnings",
             "What a reader must doubt before using a figure of these runs. Empty where nothing is to be doubted.",
-            rows("run", warnings, [A_OR_B, "exists r.warnings"], ["pick"]),
+            rows("run", warnings, [A_OR_B, 'r.warnings != ""'], ["pick"]),
             warnings,
             ["run"],
         ),
@@ -161,15 +162,15 @@ def _energy(made: Board) -> None:
     )
     columns = [
         *WHO,
-        c.STARTED,
-        c.RUN,
         *c.PER_CORRECT,
         *c.PER_INFERENCE,
         *c.ABOVE_IDLE,
         Column("watts_mean", "Power"),
-        Column("joule_seconds_per_inference", "Energy × delay"),
+        Column("joule_seconds_per_inference", "Energy-delay product"),
         Column("replicate_count_valid", "Replicates"),
         Column("notes", "Notes", width=300),
+        c.RUN,
+        c.STARTED,
     ]
     columns[1] = Column("treatment", "Treatment", link=links.TO_TRIALS, width=190)
     made.add(
@@ -191,8 +192,6 @@ def _first_question(made: Board) -> None:
     columns = [
         *WHO,
         c.FRAMEWORK,
-        c.STARTED,
-        c.RUN,
         Column("train_seconds", "Training"),
         Column("train_joules", "Energy of training"),
         Column("train_joules_interval95_half_width", "± 95 % t, training"),
@@ -208,7 +207,11 @@ def _first_question(made: Board) -> None:
         Column("job_joules_interval95_half_width", "± 95 % t, job"),
         Column("job_joules_expanded_uncertainty", "± k = 2, job"),
         Column("joules_per_inference_above_idle", "Whole job above idle"),
+        Column("joules_per_inference_above_idle_interval95_half_width", "± 95 % t, above idle"),
+        Column("joules_per_inference_above_idle_expanded_uncertainty", "± k = 2, above idle"),
         Column("job_co2_grams", "CO2 of the whole job"),
+        c.RUN,
+        c.STARTED,
     ]
     columns[1] = Column("treatment", "Treatment", link=links.TO_TRAINING, width=190)
     made.add(
@@ -243,7 +246,7 @@ def _second_question(made: Board) -> None:
         Column("parameter_count", "Parameters"),
         Column("mac_count", "MACs"),
         Column("number_format", "Number format"),
-        Column("is_suspect", "Suspect"),
+        Column("is_suspect", "Suspect", bad="true"),
         Column("replicate_count_valid", "Replicates"),
     ]
     made.add(

@@ -6,7 +6,7 @@ from generator import columns as c
 from generator import links, variables
 from generator.board import Board
 from generator.flux import Column, computed, curve, filters, kept, latest, ordered, pivoted, source
-from generator.panels import Panel, curves, numbers, states, table
+from generator.panels import Panel, curves, judged, numbers, states, table
 from generator.series import series
 from generator.trial import gaps, losses
 
@@ -23,12 +23,13 @@ THROTTLE = [
 
 
 def _words(bits: list[tuple[str, int]]) -> str:
-    """A formula: bits into words, with "fine" for none of them and nothing for a machine that cannot tell."""
+    """A formula: bits into words, and "fine" for none of them."""
     parts = " + ".join(
         f'(if bitwise.sand(a: r.throttled_bits, b: {bit}) > 0 then "{word}; " else "")' for word, bit in bits
     )
     mask = sum(bit for _, bit in bits)
-    return f'if not exists r.throttled_bits then "" else if bitwise.sand(a: r.throttled_bits, b: {mask}) == 0 then "fine" else {parts}'
+    is_fine = f"bitwise.sand(a: r.throttled_bits, b: {mask}) == 0"
+    return f'if {is_fine} then "fine" else strings.trimSuffix(v: {parts}, suffix: "; ")'
 
 
 NOW_WORDS = _words([(word, now) for word, now, _ in THROTTLE])
@@ -38,7 +39,7 @@ BOOT_WORDS = _words([(word, since) for word, _, since in THROTTLE])
 def _nodes(made: Board) -> None:
     columns = [
         Column("node", "Node", width=120, link=links.TO_NODE_NOW),
-        Column("connected", "Connected", width=100),
+        Column("connected", "Connected", width=100, good="true", bad="false"),
         Column("running", "Executes", width=220),
         Column("last_seen", "Last heard of", "time(v: r.last_seen_unix_ns)", width=160),
         Column("agent_version", "Agent", width=90),
@@ -77,7 +78,7 @@ def _nodes(made: Board) -> None:
             "When the agent of each node was connected. A gap in the line: the collector itself said nothing.",
             connected,
             NODE_NAME,
-            {"connected": {"color": "green", "index": 0}, "gone": {"color": "red", "index": 1}},
+            judged("connected", "gone"),
         ),
         12,
         7,
@@ -85,11 +86,11 @@ def _nodes(made: Board) -> None:
     throttled = [
         c.NODE,
         Column("_time", "Looked", width=160),
-        Column("now", "Now", NOW_WORDS),
-        Column("boot", "Since boot", BOOT_WORDS),
+        Column("now", "Now", NOW_WORDS, good="fine", bad="*"),
+        Column("boot", "Since boot", BOOT_WORDS, good="fine", bad="*"),
     ]
     throttled_query = (
-        'import "bitwise"\n\n'
+        'import "bitwise"\nimport "strings"\n\n'
         + pivoted("agent", throttled, [NODES, "exists r.throttled_bits"])
         + computed(throttled)
         + '\n  |> group(columns: ["node"])\n  |> sort(columns: ["_time"])\n  |> last(column: "_time")\n  |> group()'
@@ -113,13 +114,13 @@ def _nodes(made: Board) -> None:
         states(
             "Throttling over time",
             "The firmware's words at each look, every 10 s.",
-            'import "bitwise"\n\n'
+            'import "bitwise"\nimport "strings"\n\n'
             + pivoted("agent", over_time, [NODES, "exists r.throttled_bits"])
             + computed(over_time)
             + kept(over_time)
             + '\n  |> group(columns: ["node"])\n  |> sort(columns: ["_time"])',
             NODE_NAME,
-            {"fine": {"color": "green", "index": 0}},
+            judged("fine", "*"),
         ),
         12,
         6,

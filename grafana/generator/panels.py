@@ -91,6 +91,20 @@ def kind_cell() -> Json:
     )
 
 
+def judged(good: str, bad: str) -> list[Json]:
+    """Mappings of values to green and orange; `bad` is `*` for whatever is not good."""
+    values = {
+        value: {"color": colour, "index": index}
+        for index, (value, colour) in enumerate([(good, "green"), (bad, "orange")])
+    }
+    others = {"pattern": f"^(?!{good}$).+", "result": {"color": "orange", "index": 2}}
+    known: Json = {
+        "type": "value",
+        "options": {value: found for value, found in values.items() if value not in ("", "*")},
+    }
+    return [known, {"type": "regex", "options": others}] if bad == "*" else [known]
+
+
 def unit_of(column: Column, names: Sequence[str]) -> str | None:
     """The unit of a column: its own, or that of the one declared field that has its name."""
     if column.unit:
@@ -130,13 +144,16 @@ def table(
             properties["decimals"] = column.decimals
         if column.width:
             properties["custom_width"] = column.width
-        if column.wrap:
-            properties["custom_cellOptions"] = {"type": "auto", "wrapText": True}
         if column.link:
             properties["links"] = [{"title": column.link[0], "url": column.link[1], "targetBlank": False}]
         if column.colour:
             properties["color"] = {"mode": "fixed", "fixedColor": column.colour}
-            properties["custom_cellOptions"] = {"type": "color-text"}
+        if column.good or column.bad:
+            properties["mappings"] = judged(column.good, column.bad)
+        if column.wrap or column.colour or column.good or column.bad:
+            is_coloured = column.colour or column.good or column.bad
+            cell: Json = {"type": "color-text" if is_coloured else "auto"}
+            properties["custom_cellOptions"] = {**cell, "wrapText": True} if column.wrap else cell
         overrides.append(kind_cell() if column.name == "kind" else override(column.name, **properties))
     if is_energy and "kind" not in shown:
         raise ValueError(f"{title}: shows energy or power without its kind")
@@ -216,6 +233,13 @@ class Marks:
     shape: str = "circle"
     ring: bool = False
 
+    @property
+    def sign(self) -> str:
+        """What the legend calls the marks: it shows colours, and those are the kinds'."""
+        return {("circle", False): "●", ("square", False): "■", ("circle", True): "○", ("square", True): "□"}[
+            self.shape, self.ring
+        ]
+
 
 def scatter(
     title: str,
@@ -232,7 +256,7 @@ def scatter(
     """
     x_name, x_unit, x_words = x
     y_unit, y_words = y
-    chosen = []
+    chosen: list[Json] = []
     overrides = [
         override(x_name, unit=x_unit, min=0, displayName=x_words, custom_axisLabel=x_words),
     ]
@@ -240,7 +264,7 @@ def scatter(
         for kind in KINDS:
             chosen.append(
                 {
-                    "name": {"fixed": f"{mark.name}, {kind}"},
+                    "name": {"fixed": f"{mark.name} {mark.sign}, {kind}"},
                     "frame": {"matcher": {"id": "byIndex", "options": mark.frame}},
                     "x": {"matcher": {"id": "byName", "options": x_name}},
                     "y": {"matcher": {"id": "byName", "options": f"{mark.name}, {kind}"}},
@@ -287,6 +311,7 @@ def bars(
     axis: str,
     overrides: Sequence[Json] = (),
     from_zero: bool = True,
+    decimals: int | None = None,
 ) -> Panel:
     """Bars side by side: `x` is the column of words below them, every other column a set of bars.
 
@@ -296,6 +321,8 @@ def bars(
     if unit in ENERGY and 'columnKey: ["kind"' not in query:
         raise ValueError(f"{title}: shows energy or power without its kind")
     defaults: Json = {"unit": unit, "custom": {"fillOpacity": 80, "lineWidth": 1, "axisLabel": axis}}
+    if decimals is not None:
+        defaults["decimals"] = decimals
     if from_zero:
         defaults["min"] = 0
     return Panel(
@@ -307,7 +334,8 @@ def bars(
             "xField": x,
             "orientation": "horizontal",
             "showValue": "always",
-            "stacking": "none",
+            # Every bar has words of its own, with its kind among them: nothing is ever added up.
+            "stacking": "normal",
             "groupWidth": 0.8,
             "barWidth": 0.9,
             "fullHighlight": False,
@@ -332,7 +360,13 @@ def trend(
     overrides: Sequence[Json] = (),
     style: str = "line",
 ) -> Panel:
-    """Curves over a number other than time: `x` is the column, its unit and its words."""
+    """Curves over a number other than time: `x` is the column, its unit and its words.
+
+    Raises:
+        ValueError: It shows energy or power and the names of the curves lack the kind.
+    """
+    if unit in ENERGY and "r.kind" not in query:
+        raise ValueError(f"{title}: shows energy or power without its kind")
     name, x_unit, words = x
     custom = {
         "drawStyle": style,
@@ -356,11 +390,11 @@ def trend(
             "tooltip": {"mode": "multi", "sort": "none"},
         },
         defaults,
-        [override(name, unit=x_unit, displayName=words, decimals=0 if x_unit == "none" else None), *overrides],
+        [override(name, unit=x_unit, displayName=words, min=None), *overrides],
     )
 
 
-def states(title: str, description: str, query: str, name: str, mappings: Json) -> Panel:
+def states(title: str, description: str, query: str, name: str, mappings: list[Json]) -> Panel:
     """Words over time, one line for each set of labels."""
     return Panel(
         "state-timeline",
@@ -377,7 +411,7 @@ def states(title: str, description: str, query: str, name: str, mappings: Json) 
         },
         {
             "displayName": name,
-            "mappings": [{"type": "value", "options": mappings}],
+            "mappings": mappings,
             "custom": {"fillOpacity": 75, "lineWidth": 0},
             "color": {"mode": "palette-classic"},
         },

@@ -27,7 +27,7 @@ UNITS = {
     "°C": "celsius",
     "0-1": "percentunit",
     "1/s": "suffix: /s",
-    "Js": "suffix: J s",
+    "Js": "si:Js",
     "ppb": "conppb",
     "points": "suffix: points",
     "%, points": "none",
@@ -40,7 +40,7 @@ UNITS = {
 }
 
 # Figures of these units say where they come from, wherever they are shown.
-ENERGY = frozenset({"joule", "watt", "watth", "massg", "suffix: J s"})
+ENERGY = frozenset({"joule", "watt", "watth", "massg", "si:Js"})
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ OPTIMISED = [
     "r.family =~ /^${family:regex}$/ and r.node =~ /^${node:regex}$/",
 ]
 LABEL = Column("label", "", 'r.treatment + " on " + r.node')
+LABEL_OF_KIND = Column("label", "", 'r.treatment + " on " + r.node + " (" + r.kind + ")"')
 
 # What a technique and its parent share. Threads are among it: a model with two is not held against one with one.
 KEYS = ["family", "framework", "node", "kind", "threads"]
@@ -51,7 +52,7 @@ parents = models
 
 def _bars(title: str, field: str, axis: str, text: str) -> Panel:
     """A bar a model, its colour the kind of its energy."""
-    wanted = [LABEL, c.KIND, Column(field, ""), c.TECHNIQUE]
+    wanted = [LABEL_OF_KIND, c.KIND, Column(field, ""), c.TECHNIQUE]
     query = (
         pivoted("result", wanted, [*OPTIMISED, f"exists r.{field}"])
         + computed(wanted)
@@ -61,7 +62,9 @@ def _bars(title: str, field: str, axis: str, text: str) -> Panel:
     return bars(title, text, query, "label", "joule", axis)
 
 
-def _plain_bars(title: str, field: str, unit: str, axis: str, text: str, from_zero: bool = True) -> Panel:
+def _plain_bars(
+    title: str, field: str, unit: str, axis: str, text: str, from_zero: bool = True, decimals: int | None = None
+) -> Panel:
     """A bar a model, of what has no kind."""
     wanted = [LABEL, Column(field, axis)]
     query = (
@@ -71,7 +74,7 @@ def _plain_bars(title: str, field: str, unit: str, axis: str, text: str, from_ze
         + kept(wanted)
     )
     named = [matching(f"^{field}$", displayName=axis)]
-    return bars(title, text, query, "label", unit, axis, named, from_zero)
+    return bars(title, text, query, "label", unit, axis, named, from_zero, decimals)
 
 
 def board() -> Board:
@@ -85,6 +88,7 @@ def board() -> Board:
             variables.values_of("family", "Model", "Model families.", "result", "family", (RUN,), every=True),
             variables.values_of("node", "Node", "Nodes that inferred.", "result", "node", (RUN,), every=True),
         ],
+        is_timeless=True,
     )
     made.section("Each technique beside its float32 parent")
     shown = [
@@ -118,7 +122,7 @@ def board() -> Board:
         Column("memory_bytes_peak", "Peak memory"),
         Column("jobs_joules", "Energy of its jobs"),
         Column("break_even_inference_count", "Break-even"),
-        Column("is_suspect", "Suspect"),
+        Column("is_suspect", "Suspect", bad="true"),
         Column("number_format", "Number format"),
         Column("replicate_count_valid", "Replicates"),
         c.TREATMENT,
@@ -169,6 +173,7 @@ def board() -> Board:
             "Points to the float32 parent",
             "Accuracy less that of the float32 parent, in points (hundredths). More than 3 points below is suspect.",
             from_zero=False,
+            decimals=2,
         ),
         12,
         11,

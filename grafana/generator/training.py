@@ -34,7 +34,11 @@ def _epochs(title: str, field: str, unit: str, axis: str, text: str, from_zero: 
 
 
 def _phases(title: str, field: str, unit: str, axis: str, text: str) -> Panel:
-    wanted = [Column("label", "", 'r.treatment + " on " + r.node + ", " + r.phase'), c.KIND, Column(field, "")]
+    wanted = [
+        Column("label", "", 'r.treatment + " on " + r.node + ", " + r.phase + " (" + r.kind + ")"'),
+        c.KIND,
+        Column(field, ""),
+    ]
     query = (
         pivoted("job_phase", wanted, [*WHICH, f"exists r.{field}"])
         + computed(wanted)
@@ -64,6 +68,7 @@ def board() -> Board:
             ),
             variables.valid(),
         ],
+        is_timeless=True,
     )
     made.section("Epochs")
     one = "One curve for each replicate of each training job, as the job told it."
@@ -143,7 +148,7 @@ def board() -> Board:
         Column("replicate", "Replicate"),
         Column("trial", "Trial"),
         Column("attempt", "Attempt"),
-        Column("valid", "Valid"),
+        Column("valid", "Valid", good="true", bad="false"),
         Column("seconds", "Length"),
         Column("joules", "Energy"),
         Column("joules_expanded_uncertainty", "± k = 2"),

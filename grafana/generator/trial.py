@@ -6,7 +6,7 @@ from generator import columns as c
 from generator import links, variables
 from generator.board import Board, annotation
 from generator.flux import VALID, Column, computed, filters, kept, ordered, pivoted, rows, source
-from generator.panels import Panel, curves, matching, states, table, trend
+from generator.panels import Json, Panel, curves, matching, states, table, trend
 from generator.series import series
 
 CHOSEN_NODE = 'r.node == "${node}"'
@@ -24,8 +24,12 @@ POINTS = 3000
 
 
 def _samples(name: str, field: str) -> str:
+    """A field of samples as it lies there: one table for each node, channel and kind, which are all of its tags.
+
+    Not grouped before it is thinned: the server then reads means from its storage instead of every sample.
+    """
     assert field in series(name).fields, f"{name}.{field}"
-    return source(series(name)) + filters([*CHANNELS, f'r._field == "{field}"']) + f"\n  |> group(columns: [{LABELS}])"
+    return source(series(name)) + filters([*CHANNELS, f'r._field == "{field}"'])
 
 
 def _finish(parts: str) -> str:
@@ -41,9 +45,10 @@ def _set(figure: str) -> str:
 
 def _raw(field: str) -> str:
     """Mean, least and most of what falls on one point of the curve; the same where that is one sample."""
-    query = f"readings = {_samples('sample', field)}\n\n"
+    query = ""
     for name, function in [("means", "mean"), ("least", "min"), ("most", "max")]:
-        query += f"{name} = readings\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}{_set(function)}\n\n"
+        query += f"{name} = {_samples('sample', field)}"
+        query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}{_set(function)}\n\n"
     return query + _finish("union(tables: [means, least, most])")
 
 
@@ -57,10 +62,15 @@ def _decimated(fields: list[tuple[str, str, str]]) -> str:
     return query + _finish(names[0] if len(names) == 1 else f"union(tables: [{', '.join(names)}])")
 
 
+def of_decimated(name: str) -> str:
+    """What is added to the name of a curve that is not of every sample."""
+    return ", decimated" if name == "sample_decimated" else ""
+
+
 def _counter(name: str) -> str:
     query = _samples(name, "counter_joules")
     query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: last, {WINDOWED}"
-    query += "\n  |> derivative(unit: 1s, nonNegative: true)" + _set("slope of the counter")
+    query += "\n  |> derivative(unit: 1s, nonNegative: true)" + _set("slope of the counter" + of_decimated(name))
     return _finish(query)
 
 
@@ -69,7 +79,9 @@ def _intervals(name: str) -> str:
     query = _samples(name, "interval_joules")
     query += "\n  |> elapsed(unit: 1ns)\n  |> filter(fn: (r) => r.elapsed > 0)"
     query += "\n  |> map(fn: (r) => ({r with _value: r._value / float(v: r.elapsed) * 1000000000.0}))"
-    query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: mean, {WINDOWED}" + _set("by metering interval")
+    query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: mean, {WINDOWED}" + _set(
+        "by metering interval" + of_decimated(name)
+    )
     return _finish(query)
 
 
@@ -132,7 +144,7 @@ def _phases() -> Panel:
         + '\n  |> group(columns: ["phase"])\n  |> sort(columns: ["_time"])'
         + '\n  |> keep(columns: ["phase", "_time", "state"])'
     )
-    mappings = {
+    mappings: Json = {
         "on": {"text": "on", "color": "blue", "index": 0},
         "off": {"text": " ", "color": "transparent", "index": 1},
     }
@@ -141,7 +153,7 @@ def _phases() -> Panel:
         "Which phase the attempt was in, by the node's own clock. Phases of a job lie inside its active window.",
         query,
         "${__field.labels.phase}",
-        mappings,
+        [{"type": "value", "options": mappings}],
     )
 
 
@@ -153,7 +165,7 @@ def _attempts() -> Panel:
         c.NODE,
         Column("workload", "Workload"),
         c.KIND,
-        Column("valid", "Valid", width=70),
+        Column("valid", "Valid", width=70, good="true", bad="false"),
         Column("invalid_reasons", "Why it does not count", width=260),
         Column("replicate", "Replicate"),
         Column("joules_per_inference", "Energy per inference"),
@@ -177,7 +189,7 @@ def _attempts() -> Panel:
     ]
     return table(
         "Attempts",
-        "Every attempt of this run on this node. A click on one shows its power and nothing else. ± k = 2 is the expanded "
+        "Every attempt of this run on this node. A click on one shows its power, from its begin to its end. ± k = 2 is the expanded "
         'uncertainty of this attempt; of a job, "per inference" is the whole job. The 95 % t interval over replicates is in '
         f"Compare. {c.KINDS_APART}",
         rows("trial", columns, ATTEMPTS, ["trial", "attempt"]),
@@ -193,7 +205,7 @@ def _windows() -> Panel:
         Column("phase", "Window", width=80),
         Column("channel", "Channel", width=140),
         c.KIND,
-        Column("valid", "Valid", width=70),
+        Column("valid", "Valid", width=70, good="true", bad="false"),
         Column("seconds", "Length"),
         Column("joules", "Energy"),
         Column("joules_expanded_uncertainty", "± k = 2"),
@@ -242,7 +254,7 @@ middle = (shares
   |> findRecord(fn: (key) => true, idx: 0)).latency_ms
 
 shares
-  |> map(fn: (r) => ({r with bin: math.floor(x: r.latency_ms / middle * 20.0) * middle / 20.0}))
+  |> map(fn: (r) => ({r with bin: math.floor(x: r.latency_ms / middle * 50.0) * middle / 50.0}))
   |> group(columns: ["bin"])
   |> sum(column: "inference_count")
   |> group()
@@ -261,7 +273,7 @@ shares
         ),
         trend(
             "Latency, histogram",
-            "Inferences of the chosen attempt in equal bins of 5 % of the median latency.",
+            "Inferences of the chosen attempt in equal bins of 2 % of the median latency.",
             bins,
             ("bin", "ms", "Latency"),
             "short",
@@ -365,7 +377,7 @@ def board() -> Board:
         "One attempt at one trial: power as it was sampled, its phases and windows, its latency, and what was lost.",
         [
             variables.run("run", "Run", "The run of the attempt."),
-            variables.values_of("node", "Node", "The node that executed it.", "trial", "node", in_run),
+            variables.nodes("node", "Node", "The node: first those that executed something of the run."),
             variables.values_of(
                 "treatment", "Treatment", "Treatments that are listed.", "trial", "treatment", in_run, every=True
             ),
@@ -389,6 +401,7 @@ def board() -> Board:
             ),
             variables.samples(),
         ],
+        from_time="now-15m",
         annotations=_annotations(),
     )
     made.section("Attempts")

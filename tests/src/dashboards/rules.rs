@@ -13,6 +13,9 @@ type Problems = Vec<String>;
 /// The range that Grafana's time picker gives.
 const RANGE: &str = "range(start: v.timeRangeStart, stop: v.timeRangeStop)";
 
+/// What is chosen by its run, and what fills a picker, does not depend on the time that is shown.
+const EVER: &str = "range(start: 0)";
+
 /// Series of attempts, of which some count for nothing.
 const ATTEMPTS: [&str; 4] = ["trial", "window", "job_phase", "epoch"];
 
@@ -128,7 +131,7 @@ fn variables(dashboard: &Dashboard, found: &mut Problems) {
     }
 }
 
-/// Every `from` has the range of the time picker and the bucket in which its series lies.
+/// Every `from` has its range, which is the time picker's where nothing else tells the time, and the bucket in which its series lies.
 fn ranges_and_buckets(dashboard: &Dashboard, declared: &BTreeMap<String, Series>, found: &mut Problems) {
     for query in dashboard.queries() {
         let sources: Vec<&str> = query.flux.split("from(bucket: ").skip(1).collect();
@@ -137,8 +140,10 @@ fn ranges_and_buckets(dashboard: &Dashboard, declared: &BTreeMap<String, Series>
         }
         for source in sources {
             let (bucket, rest) = source.split_once(')').unwrap_or((source, ""));
-            if !rest.trim_start().strip_prefix("|>").is_some_and(|next| next.trim_start().starts_with(RANGE)) {
-                found.push(format!("{}: a bucket is read without the range of the time picker", query.place));
+            let is_by_run = query.panel.is_none() || source.contains("r.run == \"${");
+            let range = if is_by_run { EVER } else { RANGE };
+            if !rest.trim_start().strip_prefix("|>").is_some_and(|next| next.trim_start().starts_with(range)) {
+                found.push(format!("{}: a bucket is not read with {range}", query.place));
             }
             let wanted =
                 names(source).measurements.iter().find_map(|name| declared.get(name)).map(|series| &*series.bucket);

@@ -10,7 +10,7 @@ use super::{Dashboard, Query, list, unit, words};
 use crate::series::{Field, Series};
 
 /// Units of energy, power and what is reckoned from them.
-const ENERGY: [&str; 5] = ["joule", "watt", "watth", "massg", "suffix: J s"];
+const ENERGY: [&str; 5] = ["joule", "watt", "watth", "massg", "si:Js"];
 
 /// The unit that Grafana must show a declared unit in; none where it is only counted, or has no name there.
 fn expected(field: &Field) -> Option<&'static str> {
@@ -98,6 +98,7 @@ pub(super) fn kinds(dashboard: &Dashboard, declared: &BTreeMap<String, Series>, 
             // A curve's labels are what its query groups by.
             "timeseries" => words(&defaults["displayName"]).contains("${__field.labels.kind}"),
             "barchart" => query.flux.contains("columnKey: [\"kind\"]"),
+            "trend" => query.flux.contains("+ r.kind +") && query.flux.contains("columnKey: [\"label\"]"),
             "xychart" => query.flux.contains(" + r.kind") && query.flux.contains("columnKey: [\"mark\"]"),
             _ => false,
         };

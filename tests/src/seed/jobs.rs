@@ -71,7 +71,7 @@ fn job_result(run: &Run, framework: &str, treatment: &str, seconds: f64) -> Poin
 fn job_attempt(points: &mut Vec<Point>, run: &Run, framework: &str, treatment: &str, told: Attempt, seconds: f64) {
     let (trial, replicate, number, start_ns, _) = told;
     #[expect(clippy::cast_possible_truncation, reason = "some minutes")]
-    let ended_unix_ns = start_ns + (seconds * 1e9) as i64;
+    let ended_unix_ns = start_ns + 17 * S + (seconds * 1e9) as i64;
     points.push(
         Point::new("trial", start_ns)
             .tag("run", run.name)
@@ -127,6 +127,59 @@ fn job_attempt(points: &mut Vec<Point>, run: &Run, framework: &str, treatment: &
         });
     }
     epochs(points, run, framework, treatment, told);
+    course(points, run, treatment, told, seconds);
+}
+
+/// The idle windows around a job and the active one, with the phases that it told inside.
+fn course(points: &mut Vec<Point>, run: &Run, treatment: &str, told: Attempt, seconds: f64) {
+    let (trial, _, number, start_ns, _) = told;
+    #[expect(clippy::cast_possible_truncation, reason = "some minutes")]
+    let at = |part: f64| start_ns + 10 * S + (seconds * part * 1e9) as i64;
+    let ends = [
+        ("prepare", start_ns, start_ns + 2 * S),
+        ("idle", start_ns + 3 * S, start_ns + 9 * S),
+        ("active", at(0.0), at(1.0)),
+        ("train", at(0.06), at(0.92)),
+        ("evaluate", at(0.93), at(0.99)),
+        ("idle", at(1.0) + S, at(1.0) + 7 * S),
+    ];
+    for (phase, begin, end) in ends {
+        for (edge, at) in [("start", begin), ("end", end)] {
+            points.push(
+                Point::new("phase", at)
+                    .tag("node", "gpu-host")
+                    .tag("run", run.name)
+                    .tag("phase", phase)
+                    .field("edge", edge)
+                    .field("trial", trial)
+                    .field("attempt", number),
+            );
+        }
+        if matches!(phase, "idle" | "active") {
+            let watts = if phase == "idle" { 19.0 } else { 62.0 };
+            let length = if phase == "idle" { 6.0 } else { seconds };
+            points.push(
+                Point::new("window", begin)
+                    .tag("run", run.name)
+                    .tag("node", "gpu-host")
+                    .tag("treatment", treatment)
+                    .tag("kind", run.host_kind)
+                    .tag("phase", phase)
+                    .tag("valid", "true")
+                    .field("trial", trial)
+                    .field("attempt", number)
+                    .field("channel", "tdp (model)")
+                    .field("end_unix_ns", end)
+                    .field("seconds", length)
+                    .field("joules", watts * length)
+                    .field("joules_expanded_uncertainty", watts * length * 0.05)
+                    .field("watts_mean", watts)
+                    .field("inference_count", if phase == "idle" { 0_i64 } else { 1 })
+                    .field("lost_reading_count", 0_i64)
+                    .without(&["simulated_true_joules"]),
+            );
+        }
+    }
 }
 
 fn epochs(points: &mut Vec<Point>, run: &Run, framework: &str, treatment: &str, told: Attempt) {

@@ -94,8 +94,12 @@ fn variables_that_are_not_defined_or_not_used() -> Result<()> {
 #[test]
 fn queries_without_range_or_with_another_bucket() -> Result<()> {
     let range = "|> range(start: v.timeRangeStart, stop: v.timeRangeStop)";
-    check_queries("compare", "without the range", range, "")?;
-    check_queries("compare", "without the range", range, "|> range(start: -30d)")?;
+    let ever = "|> range(start: 0)";
+    check_queries("fleet", "is not read with range(start: v.", range, "")?;
+    check_queries("fleet", "is not read with range(start: v.", range, "|> range(start: -30d)")?;
+    check_queries("fleet", "is not read with range(start: v.", range, ever)?;
+    check_queries("compare", "is not read with range(start: 0)", ever, "")?;
+    check_queries("compare", "is not read with range(start: 0)", ever, range)?;
     check_queries("compare", "bucket \"tinywatt\" is not v.defaultBucket", "v.defaultBucket", "\"tinywatt\"")?;
     check_queries("trial", "is not \"${samples}\"", "\"${samples}\"", "v.defaultBucket")?;
     check("compare", "no bucket is read", |json| panel(json, "The runs")["targets"][0]["query"] = json!(""))
@@ -151,6 +155,7 @@ fn energy_without_its_kind() -> Result<()> {
     check("trial", seen, |json| panel(json, "Power")["fieldConfig"]["defaults"]["displayName"] = json!("power"))?;
     check_queries("techniques", seen, "columnKey: [\"kind\"]", "columnKey: [\"node\"]")?;
     check_queries("compare", seen, "\"A, \" + r.kind", "\"A\"")?;
+    check_queries("mcu", seen, "\" (\" + r.kind + \")\"", "\"\"")?;
     check("trial", seen, |json| panel(json, "Windows of the attempt")["type"] = json!("stat"))
 }
 
@@ -158,6 +163,6 @@ fn energy_without_its_kind() -> Result<()> {
 fn means_over_several_kinds() -> Result<()> {
     let seen = "a mean over several kinds";
     check_queries("training", seen, "group(columns: [\"label\", \"kind\"])", "group(columns: [\"label\"])")?;
-    check_queries("trial", seen, "group(columns: [\"node\", \"channel\", \"kind\"])", "group(columns: [\"node\"])")?;
+    check_queries("fleet", seen, "group(columns: [\"node\", \"channel\", \"kind\"])", "group(columns: [\"node\"])")?;
     check_queries("mcu", seen, "group(columns: [\"treatment\", \"node\", \"kind\"])", "group()")
 }
