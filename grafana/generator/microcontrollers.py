@@ -45,9 +45,9 @@ def _score() -> Panel:
         c.TREATMENT,
         c.NODE,
         c.KIND,
-        Column("median", "Score: median of the windows", unit="joule"),
-        Column("least", "Least window", unit="joule"),
-        Column("most", "Most window", unit="joule"),
+        Column("median", "Score: median of the windows", unit="joule", decimals=3),
+        Column("least", "Least window", unit="joule", decimals=3),
+        Column("most", "Most window", unit="joule", decimals=3),
         Column("windows", "Windows", unit="none"),
     ]
     wanted = [c.TREATMENT, c.NODE, c.KIND, OF_A_WINDOW]

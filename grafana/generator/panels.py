@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generator.flux import Column
-from generator.series import ENERGY, series
+from generator.series import DECIMALS, ENERGY, series
 
 Json = dict[str, Any]
 
@@ -140,8 +140,9 @@ def table(
         properties: Json = {"displayName": column.title}
         if unit:
             properties["unit"] = unit
-        if column.decimals is not None:
-            properties["decimals"] = column.decimals
+        decimals = column.decimals if column.decimals is not None else DECIMALS.get(unit or "")
+        if decimals is not None:
+            properties["decimals"] = decimals
         if column.width:
             properties["custom_width"] = column.width
         if column.link:
@@ -150,6 +151,7 @@ def table(
             properties["color"] = {"mode": "fixed", "fixedColor": column.colour}
         if column.good or column.bad:
             properties["mappings"] = judged(column.good, column.bad)
+            properties["color"] = {"mode": "fixed", "fixedColor": "text"}
         if column.wrap or column.colour or column.good or column.bad:
             is_coloured = column.colour or column.good or column.bad
             cell: Json = {"type": "color-text" if is_coloured else "auto"}
@@ -161,6 +163,7 @@ def table(
     defaults: Json = {"custom": {"align": "auto", "filterable": True, "minWidth": 70}}
     if default_unit:
         defaults["unit"] = default_unit
+        defaults["decimals"] = DECIMALS.get(default_unit, 2)
     return Panel(
         "table",
         title,
@@ -321,8 +324,8 @@ def bars(
     if unit in ENERGY and 'columnKey: ["kind"' not in query:
         raise ValueError(f"{title}: shows energy or power without its kind")
     defaults: Json = {"unit": unit, "custom": {"fillOpacity": 80, "lineWidth": 1, "axisLabel": axis}}
-    if decimals is not None:
-        defaults["decimals"] = decimals
+    if decimals is not None or unit in DECIMALS:
+        defaults["decimals"] = DECIMALS[unit] if decimals is None else decimals
     if from_zero:
         defaults["min"] = 0
     return Panel(

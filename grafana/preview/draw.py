@@ -20,6 +20,7 @@ COLOURS = {
     "red": "#F2495C",
     "yellow": "#FADE2A",
     "transparent": "transparent",
+    "text": "#d5d7da",
 }
 AXIS = "#9aa0a6"
 
@@ -366,9 +367,11 @@ def barchart(panel: Json, frames: list[Frame], width: int, height: int) -> str:
     sets = [column for column in frame.columns if column is not words and column.kind != "string"]
     known = [number for column in sets for value in column.values if (number := _number(value)) is not None]
     low, high = min([0.0, *known]), max([0.0, *known]) * 1.0
-    left, right, legend_height, bottom = 270, 80, 24, 34
+    left, right, legend_height, bottom = 330, 80, 24, 34
     line = (height - legend_height - bottom) / len(frame)
-    bar = min(18.0, line * 0.85 / max(1, len(sets)))
+    # One on the other: of our bars one alone is there.
+    beside = 1 if panel["options"]["stacking"] == "normal" else max(1, len(sets))
+    bar = min(18.0, line * 0.85 / beside)
     drawn = []
 
     def to_x(value: float) -> float:
@@ -391,16 +394,16 @@ def barchart(panel: Json, frames: list[Frame], width: int, height: int) -> str:
             number = _number(value)
             if number is None:
                 continue
-            y = line * index + (line - bar * len(sets)) / 2 + bar * place
+            y = line * index + (line - bar * beside) / 2 + bar * (place % beside)
             begin, end = sorted((to_x(0), to_x(number)))
             drawn.append(
                 f'<rect x="{begin:.1f}" y="{y:.1f}" width="{end - begin:.1f}" height="{bar:.1f}" fill="{colour}" opacity="0.8"/>'
             )
-            label = _escape(text(number, settings.get("unit")))
+            label = _escape(text(number, settings.get("unit"), settings.get("decimals")))
             drawn.append(f'<text x="{end + 4:.1f}" y="{y + bar / 2 + 4:.1f}">{label}</text>')
     for index, word in enumerate(words.values):
         y = line * index + line / 2 + 4
-        drawn.append(f'<text x="{left - 8}" y="{y:.1f}" class="right">{_escape(str(word)[:46])}</text>')
+        drawn.append(f'<text x="{left - 8}" y="{y:.1f}" class="right">{_escape(str(word)[:56])}</text>')
     return (
         f'<svg width="{width}" height="{height - legend_height}">{"".join(drawn)}</svg>'
         f'<div class="legend" style="height:{legend_height}px">{"".join(legend)}</div>'
@@ -439,10 +442,8 @@ def state_timeline(panel: Json, frames: list[Frame], width: int, height: int, st
             else:
                 merged.append((moments[place], moments[place + 1], words))
         for start, end, words in merged:
-            mapped = mappings.get(words, {})
-            colour = COLOURS.get(mapped.get("color", ""), "") or colours.setdefault(
-                words, PALETTE[1 + len(colours) % 9]
-            )
+            shown, colour = mapped(mappings, words)
+            colour = colour or colours.setdefault(words, PALETTE[1 + len(colours) % 9])
             drawn.append(
                 f'<rect x="{to_x(start):.1f}" y="{line * index + 2:.1f}" width="{max(0.5, to_x(end) - to_x(start)):.1f}" '
                 f'height="{line - 4:.1f}" fill="{colour}" opacity="0.75"/>'

@@ -6,7 +6,16 @@ import math
 from datetime import UTC, datetime
 
 SI = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")]
-SYMBOLS = {"joule": "J", "watt": "W", "watth": "Wh", "volt": "V", "amp": "A", "massg": "g", "hertz": "Hz", "si:Js": "Js"}
+SYMBOLS = {
+    "joule": "J",
+    "watt": "W",
+    "watth": "Wh",
+    "volt": "V",
+    "amp": "A",
+    "massg": "g",
+    "hertz": "Hz",
+    "si:Js": "Js",
+}
 SHORT = [(1e12, " Tri"), (1e9, " Bil"), (1e6, " Mil"), (1e3, " K"), (1.0, "")]
 BYTES = [(2.0**40, " TiB"), (2.0**30, " GiB"), (2.0**20, " MiB"), (2.0**10, " KiB"), (1.0, " B")]
 TIMES = [
