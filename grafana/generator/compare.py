@@ -5,8 +5,9 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board
+from generator.charts import Marks, scatter
 from generator.flux import Column, computed, kept, ordered, pivoted, rows
-from generator.panels import Marks, Panel, scatter, table
+from generator.panels import Panel, table
 
 A_OR_B = '(r.run == "${a}" or r.run == "${b}")'
 PICK = Column("pick", "A/B", 'if r.run == "${a}" then "A" else "B"', width=45)
@@ -110,8 +111,8 @@ def _overview(made: Board) -> None:
     made.add(
         table(
             "The runs",
-            "What was executed. A click on the run leads to its attempts, on the experiment to its techniques, on the data "
-            "set to its training.",
+            "What was executed. A click on the run leads to its attempts, on the experiment to its techniques, on the "
+            "data set to its training.",
             rows("run", columns, [A_OR_B], ["pick"]),
             columns,
             ["run"],
@@ -141,9 +142,10 @@ def _energy(made: Board) -> None:
             "joules_per_inference",
             "Energy per inference, total",
             True,
-            "One mark a treatment and node. Circles are run A, squares run B; the colour is the kind of the energy. A ring "
-            "marks the Pareto front: no comparable row is at least as accurate for fewer joules. Rows that differ in node, "
-            "sensor or kind are not comparable, so each such group has a front of its own. A click leads to the attempts.",
+            "One mark a treatment and node. Circles are run A, squares run B; the colour is the kind of the energy. A "
+            "ring marks the Pareto front: no comparable row is at least as accurate for fewer joules. Rows that differ "
+            "in node, sensor or kind are not comparable, so each such group has a front of its own. A click leads to "
+            "the attempts.",
         ),
         12,
         12,
@@ -154,8 +156,8 @@ def _energy(made: Board) -> None:
             "joules_per_inference_above_idle",
             "Energy per inference, above idle",
             False,
-            "The same with the energy above the idle power around each inference. The Pareto front is of total energy, so it "
-            "is not marked here.",
+            "The same with the energy above the idle power around each inference. The Pareto front is of total energy, "
+            "so it is not marked here.",
         ),
         12,
         12,
@@ -176,8 +178,8 @@ def _energy(made: Board) -> None:
     made.add(
         table(
             "Energy of a correct inference",
-            f"The energy of an inference divided by the accuracy, beside total energy and energy above idle. {c.INTERVALS} "
-            f"{c.KINDS_APART} A click on the treatment leads to the attempts.",
+            f"The energy of an inference divided by the accuracy, beside total energy and energy above idle. "
+            f"{c.INTERVALS} {c.KINDS_APART} A click on the treatment leads to the attempts.",
             rows("result", columns, [A_OR_B, INFERENCES], ["pick", "joules_per_correct_inference"]),
             columns,
             ["result"],
@@ -217,7 +219,8 @@ def _first_question(made: Board) -> None:
     made.add(
         table(
             "Cost of training and evaluation",
-            "Means over the replicates of each training job: seconds, joules, watt-hours and grams of CO2, by the run's one "
+            "Means over the replicates of each training job: seconds, joules, watt-hours and grams of CO2, by the "
+            "run's one "
             f"carbon intensity. {c.INTERVALS} A click on the treatment leads to epochs and phases.",
             rows("result", columns, [A_OR_B, 'r.workload == "train"'], ["pick", "treatment", "node"]),
             columns,
@@ -252,9 +255,9 @@ def _second_question(made: Board) -> None:
     made.add(
         table(
             "Quality and size of each model",
-            "Accuracy is the mean over replicates where each has a model of its own; ± 95 % t is its interval over them. "
-            "Precision, recall and F1 are macro averages over the classes. A suspect model lies more than 3 points below "
-            "its float32 parent and is left out of the answers.",
+            "Accuracy is the mean over replicates where each has a model of its own; ± 95 % t is its interval over "
+            "them. Precision, recall and F1 are macro averages over the classes. A suspect model lies more than 3 "
+            "points below its float32 parent and is left out of the answers.",
             rows("result", columns, [A_OR_B, "exists r.accuracy"], ["pick", "workload", "treatment", "node"]),
             columns,
             ["result"],
@@ -301,8 +304,8 @@ def _answers(made: Board) -> None:
     made.add(
         table(
             "Answers in sentences",
-            "What each run answers, in the words of its report. A difference is shown when p, after Holm's correction, is "
-            "below 0.05.",
+            "What each run answers, in the words of its report. A difference is shown when p, after Holm's correction, "
+            "is below 0.05.",
             rows("answer", answers, [A_OR_B], ["pick", "question", "_time"]),
             answers,
             ["answer"],
@@ -335,7 +338,8 @@ def comparisons(title: str, where: str, first: list[Column], question: str = "")
     return table(
         title,
         "A treatment against its reference over replicates (Welch). Differences of energies are in per cent of the "
-        "reference, with Fieller's interval; those of accuracies in points. The interval is not corrected, p (Holm) is.",
+        "reference, with Fieller's interval; those of accuracies in points. The interval is not corrected, p (Holm) "
+        "is.",
         rows("comparison", columns, conditions, ["question", "quantity", "treatment"]),
         columns,
         ["comparison"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board
+from generator.charts import curves, states
 from generator.flux import Column, computed, curve, filters, kept, latest, ordered, pivoted, source
-from generator.panels import Panel, curves, judged, numbers, states, table
+from generator.panels import Panel, judged, numbers, table
 from generator.series import series
 from generator.trial import gaps, losses
 
@@ -55,9 +56,9 @@ def _nodes(made: Board) -> None:
     made.add(
         table(
             "Nodes",
-            "Each node as the collector saw it last in the time shown: whether its agent is connected, what it executes "
-            "(run, trial, attempt; empty when free), its sensors with source, rate and kind, and what arrived of it. A click "
-            "on a node leads to its power.",
+            "Each node as the collector saw it last in the time shown: whether its agent is connected, what it "
+            "executes (run, trial, attempt; empty when free), its sensors with source, rate and kind, and what arrived "
+            "of it. A click on a node leads to its power.",
             latest("node", columns, "node", [NODES]),
             columns,
             ["node"],
@@ -100,8 +101,9 @@ def _nodes(made: Board) -> None:
     made.add(
         table(
             "Throttling",
-            "What a Raspberry Pi's firmware said last: undervoltage, frequency capped, throttled, or the soft temperature "
-            "limit, now and since its boot. Other machines tell none. An attempt during which any of it held is invalid.",
+            "What a Raspberry Pi's firmware said last: undervoltage, frequency capped, throttled, or the soft "
+            "temperature limit, now and since its boot. Other machines tell none. An attempt during which any of it "
+            "held is invalid.",
             throttled_query,
             throttled,
             ["agent"],
@@ -145,8 +147,8 @@ def _sensors(made: Board) -> None:
     made.add(
         curves(
             "Power of each channel, mean of 10 s",
-            "Kept when raw samples have expired. Shunt channels alone; the kind of the figures is in the curve's name. Mean "
-            "of what falls on one point.",
+            "Kept when raw samples have expired. Shunt channels alone; the kind of the figures is in the curve's name. "
+            "Mean of what falls on one point.",
             [curve("sample_10s", "watts_mean", ["node", "channel", "kind"], where=[NODES])],
             "watt",
             "${__field.labels.node} ${__field.labels.channel} (${__field.labels.kind})",
@@ -187,8 +189,8 @@ def _clocks(made: Board) -> None:
     made.add(
         curves(
             "Clock offset since the first probe shown",
-            "How far Unix time ran away from each node's monotonic clock, by every probe: a slope is drift, a step a clock "
-            "that was set. A restart of the machine is a step, too, because its monotonic clock begins anew.",
+            "How far Unix time ran away from each node's monotonic clock, by every probe: a slope is drift, a step a "
+            "clock that was set. A restart of the machine is a step, too, because its monotonic clock begins anew.",
             [offset],
             "ns",
             NODE_NAME,
@@ -213,8 +215,8 @@ def _clocks(made: Board) -> None:
     made.add(
         curves(
             "Axis error",
-            "How far the time axis of a node's samples lags behind the collector's clock. The axis keeps one offset for a "
-            "start of the agent, so that no interval is ever stretched, and clocks drift.",
+            "How far the time axis of a node's samples lags behind the collector's clock. The axis keeps one offset "
+            "for a start of the agent, so that no interval is ever stretched, and clocks drift.",
             [curve("clock", "axis_error_ns", ["node"], where=[NODES])],
             "ns",
             NODE_NAME,
@@ -294,8 +296,8 @@ def _collector(made: Board) -> None:
     made.add(
         numbers(
             "Collector now",
-            "What the collector said of itself last in the time shown. Lines that InfluxDB refused are kept, with the reason, "
-            "in the collector's store.",
+            "What the collector said of itself last in the time shown. Lines that InfluxDB refused are kept, with the "
+            "reason, in the collector's store.",
             query,
             columns,
             ["collector"],

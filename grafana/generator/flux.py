@@ -10,12 +10,12 @@ from generator.series import Series, series
 
 RANGE = "range(start: v.timeRangeStart, stop: v.timeRangeStop)"
 
-# What is chosen by its run is found by its run: whoever looks at the power of ten seconds still sees all attempts beside
-# it, and a run of last year is no other than one of today.
+# What is chosen by its run is found by its run: whoever looks at the power of ten seconds still sees all attempts
+# beside it, and a run of last year is no other than one of today.
 EVER = "range(start: 0)"
 
-# The datasource's own bucket holds the results. Raw samples lie in another one, because they expire; the dashboards that
-# need it have a variable for its name.
+# The datasource's own bucket holds the results. Raw samples lie in another one, because they expire; the dashboard that
+# needs it has a variable for its name.
 RESULTS = "v.defaultBucket"
 SAMPLES = '"${samples}"'
 
@@ -30,9 +30,9 @@ VALID = "r.valid =~ /^(${valid})$/"
 class Column:
     """One column of a table: a tag or field, or a formula over some, with the words above it.
 
-    `unit` overrides that of the series file, and must be given for a formula that is a number. `link` names a dashboard's
-    address that a click leads to. `good` and `bad` are the values that are shown in green and orange; `bad` is `*` for all
-    others.
+    `unit` overrides that of the series file, and must be given for a formula that is a number. `link` is the address
+    that a click leads to, with its words. `good` and `bad` are the values that are shown in green and orange; `bad` is
+    `*` for all others.
     """
 
     name: str

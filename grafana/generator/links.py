@@ -1,4 +1,4 @@
-"""Addresses of dashboards, filled in from the row that is clicked, so that every figure leads to what it was made from."""
+"""Addresses of dashboards, filled in from the row that is clicked: every figure leads to what it was made from."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board
+from generator.charts import trend
 from generator.flux import VALID, Column, computed, kept, ordered, pivoted, rows
-from generator.panels import Panel, table, trend
+from generator.panels import Panel, table
 
 WHICH = ['r.run == "${run}"', "r.treatment =~ /^${treatment:regex}$/"]
 
@@ -79,7 +80,8 @@ def _score() -> Panel:
     )
     return table(
         "Score",
-        "Median over the active windows of the energy of one inference, as benchmarks of microcontrollers score it, with the "
+        "Median over the active windows of the energy of one inference, as benchmarks of microcontrollers score it, "
+        "with the "
         f"least and the most. {c.KINDS_APART}",
         query,
         shown,
@@ -130,7 +132,8 @@ def board() -> Board:
     made.add(
         table(
             "Results",
-            "Means over the replicates, total and above idle. A recording was measured elsewhere: its meter, not ours, made "
+            "Means over the replicates, total and above idle. A recording was measured elsewhere: its meter, not ours, "
+            "made "
             f"the figures. {c.INTERVALS}",
             rows("result", columns, [*WHICH, *recordings], ["treatment", "node"]),
             columns,
@@ -142,8 +145,8 @@ def board() -> Board:
     made.section("Windows")
     chart = trend(
         "Energy of an inference, by window",
-        "One point for each active window, in their order: its energy by the inferences inside. The line joins windows of "
-        "one treatment. The kind is in the name.",
+        "One point for each active window, in their order: its energy by the inferences inside. The line joins windows "
+        "of one treatment. The kind is in the name.",
         _windows(),
         ("number", "none", "Window"),
         "joule",

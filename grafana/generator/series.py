@@ -9,8 +9,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / "collector" / "series"
 
-# Grafana scales joules, watts, bytes and seconds by itself, so that one unit serves from µJ to MJ. What is left to `none`
-# is counted one by one: 1,003 lost readings are not "1 K".
+# Grafana scales joules, watts, bytes and seconds by itself, so that one unit serves from µJ to MJ. What is left to
+# `none` is counted one by one: 1,003 lost readings are not "1 K".
 UNITS = {
     "": "none",
     "J": "joule",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board
+from generator.charts import bars
 from generator.compare import comparisons
 from generator.flux import Column, computed, kept, ordered, pivoted
-from generator.panels import Panel, bars, matching, table
+from generator.panels import Panel, matching, table
 
 RUN = 'r.run == "${run}"'
 OPTIMISED = [
@@ -82,7 +83,7 @@ def board() -> Board:
     made = Board(
         "techniques",
         "Techniques",
-        "Each optimisation technique beside its float32 parent: energy, accuracy, size, latency, and when it pays back.",
+        "Each optimisation technique beside its float32 parent: energy, accuracy, size, latency, break-even.",
         [
             variables.run("run", "Run", "The run whose techniques are shown."),
             variables.values_of("family", "Model", "Model families.", "result", "family", (RUN,), every=True),
@@ -133,8 +134,10 @@ def board() -> Board:
     made.add(
         table(
             "Techniques",
-            '"To parent" is the difference to the mean of the float32 model of the same family, framework, node, kind and '
-            "threads. Whether a difference is shown by a test is said below. Break-even: inferences after which the joules "
+            '"To parent" is the difference to the mean of the float32 model of the same family, framework, node, kind '
+            "and "
+            "threads. Whether a difference is shown by a test is said below. Break-even: inferences after which the "
+            "joules "
             f"of all jobs behind the model are paid back; empty where it saves nothing. {c.INTERVALS} {c.KINDS_APART}",
             _with_parent(shown),
             shown,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board
+from generator.charts import bars, trend
 from generator.flux import VALID, Column, computed, kept, ordered, pivoted, rows
-from generator.panels import Panel, bars, table, trend
+from generator.panels import Panel, table
 
 WHICH = ['r.run == "${run}"', VALID, "r.framework =~ /^${framework:regex}$/"]
 
 # A job that is repeated has a curve for each attempt, and one that does not count says so.
 JOB = (
     'r.treatment + " on " + r.node + ", replicate " + string(v: r.replicate) + '
-    '(if r.attempt > 1 then ", attempt " + string(v: r.attempt) else "") + (if r.valid == "true" then "" else " (invalid)")'
+    '(if r.attempt > 1 then ", attempt " + string(v: r.attempt) else "") + (if r.valid == "true" then "" else " '
+    '(invalid)")'
 )
 
 
@@ -164,8 +166,8 @@ def board() -> Board:
     made.add(
         table(
             "Phases of jobs",
-            "A phase that is too short for its sensor has no energy, and says why; its job may count all the same. ± k = 2 is "
-            "the expanded uncertainty of the sensor. Intervals over replicates are in Compare, RQ1.",
+            "A phase that is too short for its sensor has no energy, and says why; its job may count all the same. ± k "
+            "= 2 is the expanded uncertainty of the sensor. Intervals over replicates are in Compare, RQ1.",
             rows("job_phase", columns, WHICH, ["treatment", "node", "replicate", "attempt", "_time"]),
             columns,
             ["job_phase"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board, annotation
+from generator.charts import curves, states, trend
 from generator.flux import VALID, Column, computed, filters, kept, ordered, pivoted, rows, source
-from generator.panels import Json, Panel, curves, matching, states, table, trend
+from generator.panels import Json, Panel, matching, table
 from generator.series import series
 
 CHOSEN_NODE = 'r.node == "${node}"'
@@ -89,10 +90,10 @@ def _power() -> Panel:
     watts = [("means", "watts_mean", "mean"), ("least", "watts_min", "min"), ("most", "watts_max", "max")]
     return curves(
         "Power",
-        "Power of each channel of the node, as it was sampled: mean, and the least and most of what falls on one point. "
-        "Curves of decimated samples, of counters (slope) and of recordings (energy of each interval by its length) where "
-        "there are such. The coloured stretches are the idle and active windows, the lines the beginnings of phases. The "
-        "kind of the figures is in the curve's name.",
+        "Power of each channel of the node, as it was sampled: mean, and the least and most of what falls on one "
+        "point. Curves of decimated samples, of counters (slope) and of recordings (energy of each interval by its "
+        "length) where there are such. The coloured stretches are the idle and active windows, the lines the "
+        "beginnings of phases. The kind of the figures is in the curve's name.",
         [
             _raw("watts"),
             _decimated(watts),
@@ -115,7 +116,8 @@ def _volts_and_amperes() -> list[Panel]:
         made.append(
             curves(
                 title,
-                f"{title} of each shunt channel: mean, least and most of what falls on one point. The voltage's axis does not "
+                f"{title} of each shunt channel: mean, least and most of what falls on one point. The voltage's axis "
+                f"does not "
                 "begin at zero."
                 if unit == "volt"
                 else f"{title} of each shunt channel: mean, least and most of what falls on one point.",
@@ -189,8 +191,10 @@ def _attempts() -> Panel:
     ]
     return table(
         "Attempts",
-        "Every attempt of this run on this node. A click on one shows its power, from its begin to its end. ± k = 2 is the expanded "
-        'uncertainty of this attempt; of a job, "per inference" is the whole job. The 95 % t interval over replicates is in '
+        "Every attempt of this run on this node. A click on one shows its power, from its begin to its end. ± k = 2 is "
+        "the expanded "
+        'uncertainty of this attempt; of a job, "per inference" is the whole job. The 95 % t interval over replicates '
+        "is in "
         f"Compare. {c.KINDS_APART}",
         rows("trial", columns, ATTEMPTS, ["trial", "attempt"]),
         columns,
@@ -217,8 +221,9 @@ def _windows() -> Panel:
     ]
     return table(
         "Windows of the attempt",
-        "The idle and active windows of the chosen attempt, with the energy of each and its expanded uncertainty. Above idle "
-        "is the active window less the mean idle power times its length. The true energy is known for emulated loads alone.",
+        "The idle and active windows of the chosen attempt, with the energy of each and its expanded uncertainty. "
+        "Above idle is the active window less the mean idle power times its length. The true "
+        "energy is known for emulated loads alone.",
         rows("window", columns, ONE, ["_time"]),
         columns,
         ["window"],
@@ -263,8 +268,8 @@ shares
     return [
         trend(
             "Latency, share of inferences",
-            "Part of the inferences of the chosen attempt that were at least this fast, exactly as the agent counted. The "
-            "median is where the curve crosses 50 %.",
+            "Part of the inferences of the chosen attempt that were at least this fast, exactly as the agent counted. "
+            "The median is where the curve crosses 50 %.",
             cumulative,
             ("latency_ms", "ms", "Latency"),
             "percentunit",
@@ -296,7 +301,8 @@ def losses(where: list[str]) -> Panel:
     ]
     return table(
         "Losses",
-        "Readings that an agent knows it lost in the time shown, by reason. They lie between the two times. Empty is good.",
+        "Readings that an agent knows it lost in the time shown, by reason. They lie between the two times. "
+        "Empty is good.",
         rows("loss", columns, where, ["_time"], descending=True, limit=200),
         columns,
         ["loss"],
@@ -315,8 +321,8 @@ def gaps(where: list[str], link: tuple[str, str] | None = None) -> Panel:
     ]
     return table(
         "Gaps",
-        "Batches of samples that never arrived in the time shown, or were refused. A gap of 0 batches was filled later. "
-        "Empty is good.",
+        "Batches of samples that never arrived in the time shown, or were refused. A gap of 0 batches was filled "
+        "later. Empty is good.",
         rows("gap", columns, where, ["_time"], descending=True, limit=200),
         columns,
         ["gap"],
@@ -330,8 +336,8 @@ def _annotations() -> list[dict[str, object]]:
         Column(
             "text",
             "",
-            'r.phase + " window, " + (if exists r.joules then string(v: math.round(x: r.joules * 1000.0) / 1000.0) + " J (" '
-            '+ r.kind + ")" else "no energy")',
+            'r.phase + " window, " + (if exists r.joules then string(v: math.round(x: r.joules * 1000.0) / 1000.0) + " '
+            'J (" + r.kind + ")" else "no energy")',
         ),
         Column("tags", "", "r.phase"),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,15 +142,21 @@ def stat(panel: Json, frames: list[Frame]) -> str:
     return '<div class="stats">' + "".join(shown) + "</div>"
 
 
+def rectangle(left: float, top: float, width: float, height: float, colour: str) -> str:
+    """A bar."""
+    place = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect {place} fill="{colour}" opacity="0.8"/>'
+
+
 def axes(
     width: int,
     height: int,
     x: tuple[float, float],
     y: tuple[float, float],
-    x_text: Any,
-    y_text: Any,
+    x_text: Callable[[float], str],
+    y_text: Callable[[float], str],
     words: tuple[str, str],
-) -> tuple[list[str], Any, Any]:
+) -> tuple[list[str], Callable[[float], float], Callable[[float], float]]:
     """The frame of a chart: its lines and texts, and how numbers become places."""
     left, right, top, bottom = 78, 14, 8, 40
     x_low, x_high = x if x[1] > x[0] else (x[0] - 0.5, x[0] + 0.5)
@@ -224,10 +230,7 @@ def chart(panel: Json, found: list[Curve], width: int, height: int, is_time: boo
         dash = ' stroke-dasharray="4 3"' if curve.dashed else ""
         if curve.bars:
             base = to_y(0)
-            drawn += [
-                f'<rect x="{one - 2:.1f}" y="{other:.1f}" width="4" height="{max(0.5, base - other):.1f}" fill="{curve.colour}"/>'
-                for one, other in places
-            ]
+            drawn += [rectangle(one - 2, other, 4, max(0.5, base - other), curve.colour) for one, other in places]
             continue
         line = " ".join(f"{one:.1f},{other:.1f}" for one, other in places)
         drawn.append(f'<polyline points="{line}" fill="none" stroke="{curve.colour}" stroke-width="1.2"{dash}/>')
@@ -396,9 +399,7 @@ def barchart(panel: Json, frames: list[Frame], width: int, height: int) -> str:
                 continue
             y = line * index + (line - bar * beside) / 2 + bar * (place % beside)
             begin, end = sorted((to_x(0), to_x(number)))
-            drawn.append(
-                f'<rect x="{begin:.1f}" y="{y:.1f}" width="{end - begin:.1f}" height="{bar:.1f}" fill="{colour}" opacity="0.8"/>'
-            )
+            drawn.append(rectangle(begin, y, end - begin, bar, colour))
             label = _escape(text(number, settings.get("unit"), settings.get("decimals")))
             drawn.append(f'<text x="{end + 4:.1f}" y="{y + bar / 2 + 4:.1f}">{label}</text>')
     for index, word in enumerate(words.values):
@@ -444,14 +445,10 @@ def state_timeline(panel: Json, frames: list[Frame], width: int, height: int, st
         for start, end, words in merged:
             shown, colour = mapped(mappings, words)
             colour = colour or colours.setdefault(words, PALETTE[1 + len(colours) % 9])
-            drawn.append(
-                f'<rect x="{to_x(start):.1f}" y="{line * index + 2:.1f}" width="{max(0.5, to_x(end) - to_x(start)):.1f}" '
-                f'height="{line - 4:.1f}" fill="{colour}" opacity="0.75"/>'
-            )
+            drawn.append(rectangle(to_x(start), line * index + 2, max(0.5, to_x(end) - to_x(start)), line - 4, colour))
             if to_x(end) - to_x(start) > len(shown) * 7 and colour != "transparent":
-                drawn.append(
-                    f'<text x="{to_x(start) + 4:.1f}" y="{line * index + line / 2 + 4:.1f}" class="dark">{_escape(shown)}</text>'
-                )
+                middle = line * index + line / 2 + 4
+                drawn.append(f'<text x="{to_x(start) + 4:.1f}" y="{middle:.1f}" class="dark">{_escape(shown)}</text>')
     for tick in ticks(begin, stop, 7):
         drawn.append(f'<text x="{to_x(tick):.1f}" y="{height - 8}" class="mid">{clock(tick, False)}</text>')
     return f'<svg width="{width}" height="{height}">{"".join(drawn)}</svg>'
