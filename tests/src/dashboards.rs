@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-pub use self::rules::{NEIGHBOURS_RULE, problems};
+pub use self::rules::problems;
 
 /// The uid that every query names; `grafana/provisioning` gives it to the data source.
 pub const DATASOURCE: &str = "tinywatt-influx";

@@ -20,7 +20,7 @@ const EVER: &str = "range(start: 0)";
 const ATTEMPTS: [&str; 4] = ["trial", "window", "job_phase", "epoch"];
 
 /// Begin of a link to another dashboard of ours.
-pub const NEIGHBOURS_RULE: &str = "/d/";
+const DASHBOARD_LINK: &str = "/d/";
 
 /// Everything that is wrong with a dashboard; `all` are those that its links may lead to.
 pub fn problems(dashboard: &Dashboard, all: &[Dashboard], declared: &BTreeMap<String, Series>) -> Problems {
@@ -209,7 +209,7 @@ fn links(dashboard: &Dashboard, all: &[Dashboard], found: &mut Problems) {
     for (place, url, panel) in urls {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
         let target =
-            path.strip_prefix(NEIGHBOURS_RULE).and_then(|uid| all.iter().find(|other| other.json["uid"] == uid));
+            path.strip_prefix(DASHBOARD_LINK).and_then(|uid| all.iter().find(|other| other.json["uid"] == uid));
         let Some(target) = target else {
             found.push(format!("{place}: a link leads to {path}, which is not there"));
             continue;
