@@ -31,6 +31,12 @@ impl Monotonic {
     }
 }
 
+/// CPU time that this process has used, user and system, all threads.
+pub fn process_cpu() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(used.tv_sec).unwrap_or(0), u32::try_from(used.tv_nsec).unwrap_or(0))
+}
+
 impl Clock for Monotonic {
     fn now(&self) -> MonoNs {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod health;
 pub mod inference;
 pub mod job;
 pub mod link;

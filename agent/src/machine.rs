@@ -41,7 +41,7 @@ pub fn gpus(_sensors: &[SensorConfig]) -> Vec<String> {
 }
 
 /// Value of the first line `NAME : VALUE`.
-fn field(text: &str, name: &str) -> Option<String> {
+pub(crate) fn field(text: &str, name: &str) -> Option<String> {
     let value = |line: &str| {
         let (key, value) = line.split_once(':')?;
         (key.trim() == name).then(|| value.trim().to_owned())
@@ -49,7 +49,8 @@ fn field(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(value)
 }
 
-fn kibibytes(text: &str) -> Option<u64> {
+/// Bytes of `N kB`, as the kernel writes kibibytes.
+pub(crate) fn kibibytes(text: &str) -> Option<u64> {
     text.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 

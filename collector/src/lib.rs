@@ -14,6 +14,7 @@ pub mod dataset;
 pub mod experiment;
 pub mod export;
 pub mod health;
+pub mod influx;
 pub mod ingest;
 pub mod report;
 pub mod result;

@@ -46,6 +46,8 @@ enum Command {
     Trainer(command::trainer::Arguments),
     /// List, fetch and check data sets
     Dataset(command::dataset::Arguments),
+    /// Set up an InfluxDB server for the collector and Grafana
+    Influx(command::influx::Arguments),
 }
 
 /// A command that asks a running collector.
@@ -54,7 +56,10 @@ struct Asking<T: Args> {
     #[command(flatten)]
     arguments: T,
     /// Address of the collector
-    #[arg(long, value_name = "URL", env = "TINYWATT_COLLECTOR", default_value = ADDRESS_DEFAULT, value_parser = address)]
+    #[arg(
+        long, global = true, value_name = "URL", env = "TINYWATT_COLLECTOR", default_value = ADDRESS_DEFAULT,
+        value_parser = address
+    )]
     collector: String,
 }
 
@@ -100,5 +105,6 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Trainer(arguments) => command::trainer::run(arguments),
         Command::Dataset(arguments) => command::dataset::run(arguments).await,
+        Command::Influx(arguments) => command::influx::run(arguments).await,
     }
 }

@@ -7,44 +7,29 @@
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use prost::Message;
 use rustix::time::{ClockId, clock_gettime};
-use tinywatt_agent::clock::{Clock, Virtual};
-use tinywatt_agent::sensor::{self, Poll, SensorConfig};
 use tinywatt_collector::ingest::OUTCOME_QUEUE_COUNT;
 use tinywatt_collector::service::node::Node;
 use tinywatt_collector::service::telemetry::Telemetry;
 use tinywatt_collector::store::Store;
-use tinywatt_proto::columns::Encoder;
-use tinywatt_proto::ids::{BootId, NodeId};
+use tinywatt_proto::ids::NodeId;
 use tinywatt_proto::v1;
-use tinywatt_proto::v1::deliver_request::Item;
-use tinywatt_proto::v1::node_service_client::NodeServiceClient;
 use tinywatt_proto::v1::node_service_server::NodeServiceServer;
 use tinywatt_proto::v1::record::Fact;
-use tinywatt_proto::v1::telemetry_service_client::TelemetryServiceClient;
 use tinywatt_proto::v1::telemetry_service_server::TelemetryServiceServer;
+use tinywatt_tests::load::{
+    BATCH_READING_COUNT, EVENT_COUNT, Load, Nodes, PATTERN_COUNT, channel, deliver, record, registration, request,
+};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::{Channel, Server};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
 
 /// Agents of the budget's scenario, one channel each.
 const NODE_COUNT: u8 = 20;
-
-/// An INA219 with 12 bits for the shunt and 11 for the bus: 532 µs and 284 µs, 1.23 kHz.
-const PERIOD_NS: u64 = 816_000;
-
-/// 250 ms.
-const BATCH_READING_COUNT: u64 = 310;
-
-const BATCH_NS: u64 = PERIOD_NS * BATCH_READING_COUNT;
-
-/// Different batches; longer streams repeat them at later times.
-const PATTERN_COUNT: u64 = 64;
 
 /// Batches of each node when they send as fast as they can: as after an outage of four minutes.
 const CATCH_UP_BATCH_COUNT: u64 = 1_000;
@@ -60,7 +45,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| *argument != "--bench").collect();
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     let done = match arguments[..] {
-        ["agents", address, pace] => runtime.block_on(run_agents(address, pace == "live")),
+        ["agents", address, pace] => runtime.block_on(deliver(address, &nodes(pace == "live"))),
         ["--gibibyte"] => runtime.block_on(report()).and_then(|()| runtime.block_on(report_restart())),
         [] => runtime.block_on(report()),
         _ => Err(anyhow::anyhow!("unknown arguments {arguments:?}; there is only --gibibyte")),
@@ -75,7 +60,8 @@ fn main() -> ExitCode {
 }
 
 async fn report() -> Result<()> {
-    let patterns = patterns()?;
+    let load = Load::new()?;
+    let patterns = load.patterns();
     println!("{:<62} {:>10} {:>10}", "", "measured", "budget");
     let columns: usize = patterns.iter().map(|batch| batch.columns.len()).sum();
     let wire: usize = patterns.iter().map(|batch| request(2, 0, batch.clone()).encoded_len() + FRAMING_BYTES).sum();
@@ -84,9 +70,9 @@ async fn report() -> Result<()> {
     line("bytes per sample on the wire, all headers", wire as f64 / sample_count as f64, Some(5.0), "B");
     println!("  peers: Alumet relay 59.4 B, line protocol 113 B");
 
-    let check_us = check_microseconds_per_sample(&patterns);
+    let check_us = check_microseconds_per_sample(patterns);
     line("checking a batch (part of the next)", check_us, None, "µs");
-    let store = store_microseconds_per_sample(&patterns, CATCH_UP_BATCH_COUNT).await?;
+    let store = store_microseconds_per_sample(&load, CATCH_UP_BATCH_COUNT).await?;
     line("CPU per sample, store alone, 20 batches to a commit", store, None, "µs");
     let (catch_up, samples_per_second) = served_microseconds_per_sample("catch-up").await?;
     line("CPU per sample, gRPC to durable commit, agents catching up", catch_up, Some(0.1), "µs");
@@ -104,87 +90,6 @@ async fn report() -> Result<()> {
 fn line(name: &str, measured: f64, budget: Option<f64>, unit: &str) {
     let budget = budget.map_or(String::new(), |budget| format!("≤ {budget} {unit}"));
     println!("{name:<62} {:>10} {budget:>10}", format!("{measured:.3} {unit}"));
-}
-
-// === Readings ===
-
-/// Largest delay of a look at the chip, ns: ± 30 µs around the middle.
-const JITTER_NS: u64 = 60_000;
-
-/// Batches of an emulated INA219 under the agent's own driver: an idle load, the chip's noise, and a thread that looks
-/// late by up to [`JITTER_NS`]. The delays are the same in every run.
-fn patterns() -> Result<Vec<v1::SampleBatch>> {
-    let clock = Virtual::default();
-    let config: SensorConfig = serde_json::from_str(r#"{"source": "ina219-emulator", "name": "rail"}"#)?;
-    let mut sensor = sensor::build(&config, clock.clone())?.sensor;
-    let mut encoder = Encoder::default();
-    let mut batches = Vec::new();
-    let mut state = 1u64;
-    while batches.len() as u64 != PATTERN_COUNT {
-        let look_again = match sensor.poll() {
-            Poll::Reading { reading, look_again, .. } => {
-                encoder.push(&reading, 1_000, true);
-                if encoder.reading_count() as u64 == BATCH_READING_COUNT {
-                    batches.extend(encoder.finish(0, Vec::new()));
-                }
-                look_again
-            }
-            Poll::NotReady { look_again } => look_again,
-            Poll::Failed { reason, .. } => bail!("the emulated chip failed: {reason:?}"),
-            Poll::End => bail!("the emulated chip ended"),
-        };
-        // Constants of Knuth's MMIX generator; its high bits are random enough for delays.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        clock.sleep_until(look_again);
-        clock.advance(Duration::from_nanos((state >> 33) % JITTER_NS));
-    }
-    Ok(batches)
-}
-
-/// The batch with this sequence: a pattern, moved in time.
-fn batch(patterns: &[v1::SampleBatch], sequence: u64) -> v1::SampleBatch {
-    let index = usize::try_from(sequence % PATTERN_COUNT).expect("there are few patterns");
-    let pattern = &patterns[index];
-    let later_ns = sequence / PATTERN_COUNT * patterns.last().map_or(0, |last| last.last_mono_ns);
-    v1::SampleBatch {
-        first_mono_ns: pattern.first_mono_ns + later_ns,
-        last_mono_ns: pattern.last_mono_ns + later_ns,
-        ..pattern.clone()
-    }
-}
-
-fn boot(node: u8) -> BootId {
-    BootId::from_bytes(&[node + 1; 16]).expect("16 bytes")
-}
-
-fn record(delivery_id: u64, node: u8, sequence: u64, fact: Fact) -> v1::Record {
-    v1::Record { delivery_id, boot_id: boot(node).to_vec(), sequence, fact: Some(fact) }
-}
-
-fn request(delivery_id: u64, node: u8, batch: v1::SampleBatch) -> v1::DeliverRequest {
-    v1::DeliverRequest { item: Some(Item::Record(record(delivery_id, node, 0, Fact::Batch(batch)))) }
-}
-
-fn channel() -> v1::Channel {
-    v1::Channel {
-        channel: 0,
-        name: "rail".to_owned(),
-        source: "ina219".to_owned(),
-        kind: v1::FigureKind::Measured.into(),
-        sample_period_ns: PERIOD_NS,
-        time_unit_ns: 1_000,
-        scale: Some(v1::channel::Scale::ShuntBus(v1::ShuntBusScale::default())),
-        rail: "i2c/i2c-1/0x40".to_owned(),
-    }
-}
-
-fn registration(node: u8) -> v1::RegisterRequest {
-    v1::RegisterRequest {
-        node: format!("pi-{node}"),
-        boot_id: boot(node).to_vec(),
-        agent_version: "0.1.0".to_owned(),
-        capabilities: None,
-    }
 }
 
 // === Clocks ===
@@ -218,15 +123,15 @@ fn check_microseconds_per_sample(patterns: &[v1::SampleBatch]) -> f64 {
     (cpu_ns() - start) as f64 / 1e3 / reading_count as f64
 }
 
-async fn store_microseconds_per_sample(patterns: &[v1::SampleBatch], batch_count: u64) -> Result<f64> {
+async fn store_microseconds_per_sample(load: &Load, batch_count: u64) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let store = Store::open(folder.path())?;
-    let cpu_ns = fill(&store, patterns, |sequence| sequence < batch_count).await?;
+    let cpu_ns = fill(&store, load, |sequence| sequence < batch_count).await?;
     Ok(microseconds_per_sample(cpu_ns, batch_count))
 }
 
 /// Commits 20 batches at a time while `goes_on`; gives the CPU time of the commits alone.
-async fn fill(store: &Store, patterns: &[v1::SampleBatch], mut goes_on: impl FnMut(u64) -> bool) -> Result<u64> {
+async fn fill(store: &Store, load: &Load, mut goes_on: impl FnMut(u64) -> bool) -> Result<u64> {
     store.upsert_node(&registration(0), 1).await?;
     let node: NodeId = "pi-0".parse()?;
     store.commit_records(node.clone(), vec![record(1, 0, 0, Fact::ChannelOpened(channel()))]).await?;
@@ -234,7 +139,7 @@ async fn fill(store: &Store, patterns: &[v1::SampleBatch], mut goes_on: impl FnM
     let mut spent_ns = 0;
     while goes_on(sequence) {
         let group = sequence..sequence + 20;
-        let records = group.map(|sequence| record(sequence + 2, 0, sequence, Fact::Batch(batch(patterns, sequence))));
+        let records = group.map(|sequence| record(sequence + 2, 0, sequence, Fact::Batch(load.batch(sequence))));
         let records = records.collect();
         let start = cpu_ns();
         let committed = store.commit_records(node.clone(), records).await?;
@@ -267,11 +172,20 @@ async fn served_microseconds_per_sample(pace: &str) -> Result<(f64, f64)> {
     let batch_count = batch_count(pace == "live");
     for node in store.nodes().await? {
         let counts = store.node_counts(&node.node).await?.context("the node is registered")?;
-        ensure!(counts.record_count == batch_count + 1, "{}: {counts:?}", node.node);
+        ensure!(counts.record_count == batch_count + EVENT_COUNT, "{}: {counts:?}", node.node);
     }
     let all_batch_count = u64::from(NODE_COUNT) * batch_count;
     let samples_per_second = (all_batch_count * BATCH_READING_COUNT) as f64 / (spent_ns as f64 / 1e9);
     Ok((microseconds_per_sample(cpu_spent_ns, all_batch_count), samples_per_second))
+}
+
+fn nodes(live: bool) -> Nodes {
+    Nodes {
+        node_count: NODE_COUNT,
+        sequences: 0..batch_count(live),
+        is_live: live,
+        begin_unix_ns: 1_700_000_000_000_000_000,
+    }
 }
 
 fn batch_count(live: bool) -> u64 {
@@ -280,11 +194,11 @@ fn batch_count(live: bool) -> u64 {
 
 async fn report_restart() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let patterns = patterns()?;
+    let load = Load::new()?;
     let file = folder.path().join("tinywatt.db");
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let store = Store::open(folder.path())?;
-    fill(&store, &patterns, |_| size(&file) < 1 << 30).await?;
+    fill(&store, &load, |_| size(&file) < 1 << 30).await?;
     drop(store);
     let start_ns = nanoseconds(ClockId::Monotonic);
     let store = Store::open(folder.path())?;
@@ -295,53 +209,4 @@ async fn report_restart() -> Result<()> {
     println!("opening a store of {:.2} GiB, to its first commit and answer", size(&file) as f64 / f64::from(1 << 30));
     line("", seconds, Some(1.0), "s");
     Ok(())
-}
-
-// === The child: agents ===
-
-async fn run_agents(address: &str, live: bool) -> Result<()> {
-    let patterns: std::sync::Arc<[v1::SampleBatch]> = patterns()?.into();
-    let mut agents = tokio::task::JoinSet::new();
-    for node in 0..NODE_COUNT {
-        agents.spawn(run_agent(format!("http://{address}"), node, patterns.clone(), live));
-    }
-    while let Some(agent) = agents.join_next().await {
-        agent??;
-    }
-    Ok(())
-}
-
-async fn run_agent(address: String, node: u8, patterns: std::sync::Arc<[v1::SampleBatch]>, live: bool) -> Result<()> {
-    let connection = Channel::from_shared(address)?.connect().await?;
-    NodeServiceClient::new(connection.clone()).register(registration(node)).await?;
-    let (up, requests) = mpsc::channel(64);
-    let mut answers =
-        TelemetryServiceClient::new(connection).deliver(ReceiverStream::new(requests)).await?.into_inner();
-    let last_delivery_id = batch_count(live) + 1;
-    let sending = tokio::spawn(async move {
-        let hello = v1::DeliverHello { node: format!("pi-{node}"), boot_id: boot(node).to_vec() };
-        up.send(v1::DeliverRequest { item: Some(Item::Hello(hello)) }).await?;
-        let opened = record(1, node, 0, Fact::ChannelOpened(channel()));
-        up.send(v1::DeliverRequest { item: Some(Item::Record(opened)) }).await?;
-        // Agents start at any time: their batches do not arrive together.
-        let shift = Duration::from_nanos(BATCH_NS * u64::from(node) / u64::from(NODE_COUNT));
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + shift, Duration::from_nanos(BATCH_NS));
-        for sequence in 0..batch_count(live) {
-            if live {
-                ticks.tick().await;
-            }
-            let record = record(sequence + 2, node, sequence, Fact::Batch(batch(&patterns, sequence)));
-            up.send(v1::DeliverRequest { item: Some(Item::Record(record)) }).await?;
-        }
-        anyhow::Ok(up)
-    });
-    while let Some(answer) = answers.message().await? {
-        if let Some(v1::deliver_response::Item::Acknowledgement(acknowledgement)) = answer.item
-            && acknowledgement.delivery_id == last_delivery_id
-        {
-            sending.await??;
-            return Ok(());
-        }
-    }
-    bail!("the collector ended the stream of pi-{node}");
 }

@@ -2,6 +2,8 @@
 
 pub mod dashboards;
 pub mod influxd;
+pub mod load;
+pub mod proxy;
 pub mod seed;
 pub mod series;
 
@@ -78,6 +80,11 @@ impl Process {
         Ok(Self { child, words })
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything the program has said.
     pub fn words(&self) -> String {
         self.words.lock().expect("no panic while it is held").clone()
@@ -134,6 +141,7 @@ pub struct Collector {
     /// Where it listens: `127.0.0.1:PORT`.
     pub address: String,
     folder: PathBuf,
+    further: Vec<String>,
 }
 
 impl Collector {
@@ -142,12 +150,21 @@ impl Collector {
     /// # Errors
     /// When it does not listen within a while.
     pub fn start(folder: &Path) -> Result<Self> {
-        Self::start_at(folder, "127.0.0.1:0")
+        Self::start_with(folder, &[])
     }
 
-    fn start_at(folder: &Path, address: &str) -> Result<Self> {
+    /// Starts a collector on a free port, with further arguments.
+    ///
+    /// # Errors
+    /// When it does not listen within a while.
+    pub fn start_with(folder: &Path, further: &[&str]) -> Result<Self> {
+        let further: Vec<String> = further.iter().map(|argument| (*argument).to_owned()).collect();
+        Self::start_at(folder, "127.0.0.1:0", &further)
+    }
+
+    fn start_at(folder: &Path, address: &str, further: &[String]) -> Result<Self> {
         let mut command = Command::new(program("collector"));
-        command.args(["serve", "--listen", address, "--data"]).arg(folder);
+        command.args(["serve", "--listen", address, "--data"]).arg(folder).args(further);
         let process = Process::start(&mut command)?;
         let address = wait_for("listening", Duration::from_secs(20), || {
             let words = process.words();
@@ -155,7 +172,7 @@ impl Collector {
             Some(line.trim().to_owned())
         })
         .with_context(|| process.words())?;
-        Ok(Self { process, address, folder: folder.to_owned() })
+        Ok(Self { process, address, folder: folder.to_owned(), further: further.to_vec() })
     }
 
     /// `kill -9`, then the same collector again: same folder, same address.
@@ -164,7 +181,7 @@ impl Collector {
     /// When it does not come back.
     pub fn kill_and_restart(&mut self) -> Result<()> {
         self.process.kill()?;
-        *self = Self::start_at(&self.folder.clone(), &self.address.clone())?;
+        *self = Self::start_at(&self.folder.clone(), &self.address.clone(), &self.further.clone())?;
         Ok(())
     }
 

@@ -81,7 +81,7 @@ impl<S: Source> Batcher<S> {
         self.spooled.subscribe()
     }
 
-    /// What all readings so far add up to, batch by batch.
+    /// What all readings so far add up to, and how many were lost, batch by batch.
     pub fn totals(&self) -> watch::Receiver<Totals> {
         self.totals.subscribe()
     }
@@ -134,7 +134,10 @@ impl<S: Source> Batcher<S> {
             }
             // The ring may be emptied between a loss and the reading after it: it waits for that reading's batch, which
             // tells between which readings it lies.
-            Event::Lost { reason, count } => untold.add(reason, count),
+            Event::Lost { reason, count } => {
+                totals.lose(count);
+                untold.add(reason, count);
+            }
             Event::Ended => ended = true,
         });
         self.totals.send_replace(totals);
@@ -174,6 +177,7 @@ impl<S: Source> Batcher<S> {
         } else {
             self.losses.add_all(&lost);
             self.losses.add(v1::LossReason::SpoolFull, reading_count.into());
+            self.totals.send_modify(|totals| totals.lose(reading_count.into()));
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ proptest! {
             let spool = Spool::open(dir.path(), &SpoolConfig::default()).expect("opens");
             let ring = Ring::default();
             let mut batcher = Batcher::new(ring.clone(), spool.clone(), BootId::random(), channel());
-            let spooled = batcher.spooled();
+            let (spooled, totals) = (batcher.spooled(), batcher.totals());
             let (mut index, mut missing) = (0, 0);
             for (count, lost_count) in parts {
                 let count = if big { count * 40 } else { count };
@@ -83,6 +83,7 @@ proptest! {
                 batches.iter().flat_map(|batch| decode(batch, 1_000, true).expect("own encoding")).map(Event::Reading).collect();
             prop_assert_eq!(readings, (0..=index).map(reading).collect::<Vec<_>>());
             prop_assert_eq!(lost(&batches, v1::LossReason::BusError), missing);
+            prop_assert_eq!(totals.borrow().lost_reading_count, missing);
             prop_assert_eq!(*spooled.borrow(), MonoNs((index + 1) * 1_000_000));
             Ok(())
         })?;
@@ -131,7 +132,7 @@ fn a_full_spool_loses_readings_with_a_count() {
         let (boot, ring) = (BootId::random(), Ring::default());
         let spool = Spool::open(dir.path(), &config).expect("opens");
         let mut batcher = Batcher::new(ring.clone(), spool.clone(), boot, channel());
-        let spooled = batcher.spooled();
+        let (spooled, totals) = (batcher.spooled(), batcher.totals());
         ring.push(reading(0));
         batcher.step().await.expect("stored");
         let filler = v1::SampleBatch { channel: 9, columns: vec![0; 60_000].into(), ..Default::default() };
@@ -144,6 +145,7 @@ fn a_full_spool_loses_readings_with_a_count() {
         }
         let kept_while_full = batches(&spool).await.into_iter().filter(|batch| batch.channel == 3).collect::<Vec<_>>();
         let counted = lost(&kept_while_full, v1::LossReason::SpoolFull);
+        let lost_reading_count = totals.borrow().lost_reading_count;
         let before = *spooled.borrow();
         let last = *spool.last_delivery_id().borrow();
         spool.acknowledge(last).await.expect("deleted");
@@ -155,6 +157,7 @@ fn a_full_spool_loses_readings_with_a_count() {
         let kept: u64 = kept_while_full.iter().map(|batch| u64::from(batch.reading_count)).sum();
         assert_eq!(kept + counted + lost(std::slice::from_ref(last), v1::LossReason::SpoolFull), 1 + 30 * 4_096);
         assert!(lost(std::slice::from_ref(last), v1::LossReason::SpoolFull) > 0, "the spool was full");
+        assert_eq!(lost_reading_count, 1 + 30 * 4_096 - kept + 30, "told before a batch could carry it");
         let deadlines = lost(&kept_while_full, v1::LossReason::MissedDeadline);
         assert_eq!(deadlines + lost(std::slice::from_ref(last), v1::LossReason::MissedDeadline), 30);
         assert!(before < *spooled.borrow());

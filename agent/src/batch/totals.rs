@@ -1,4 +1,5 @@
-//! What a channel's readings add up to, for the mean power that people see while a job runs. No figure of a report.
+//! What a channel's readings add up to, for the mean power that people see while a job runs, and how many were lost. No
+//! figure of a report.
 
 use tinywatt_proto::sample::{Flags, Reading, ShuntBusScale, joules_per_code};
 use tinywatt_proto::time::MonoNs;
@@ -11,6 +12,8 @@ pub struct Totals {
     pub at: MonoNs,
     /// Readings.
     pub reading_count: u64,
+    /// Readings lost, whatever the reason.
+    pub lost_reading_count: u64,
     /// Sum of the first codes.
     first: i128,
     /// Sum of the products of both codes.
@@ -27,6 +30,11 @@ impl Totals {
         self.first += i128::from(reading.first);
         self.product += i128::from(reading.first) * i128::from(reading.second);
         self.last = reading.first;
+    }
+
+    /// Adds readings that are lost.
+    pub fn lose(&mut self, count: u64) {
+        self.lost_reading_count = self.lost_reading_count.saturating_add(count);
     }
 
     /// Mean power since `earlier`, W: over the readings that there are, wherever some are missing. `None` without any.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::Batcher;
 use crate::clock::Monotonic;
 use crate::config::Config;
+use crate::health::Health;
 use crate::inference::locate::Surroundings;
 use crate::inference::runtimes::{self, WorkerProgram};
 use crate::job::Jobs;
@@ -23,6 +24,7 @@ use crate::machine;
 use crate::sampler::{Sampler, SamplerConfig};
 use crate::sensor;
 use crate::spool::{Spool, SpoolBroken};
+use crate::throttle::Firmware;
 use crate::trial::desk::desk;
 use crate::trial::{Equipment, Executor, LaunchWorker, Measured};
 
@@ -30,7 +32,7 @@ use crate::trial::{Equipment, Executor, LaunchWorker, Measured};
 /// for a service, people less. What is not delivered stays in the spool.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Threads for everything that waits: link, batchers and trials. None of them computes.
+/// Threads for everything that waits: link, batchers, health and trials. None of them computes.
 const THREAD_COUNT: usize = 2;
 
 /// Runs the agent until SIGINT or SIGTERM.
@@ -57,14 +59,17 @@ struct Sampled {
 struct Running {
     tasks: Tasks,
     stop_trials: CancellationToken,
+    /// Of health, too.
     stop_batchers: CancellationToken,
     stop_link: CancellationToken,
 }
 
 /// Tasks that end with the spool or when they are told to.
+#[derive(Default)]
 struct Tasks {
     trials: JoinSet<Result<(), SpoolBroken>>,
     batchers: JoinSet<Result<(), SpoolBroken>>,
+    health: JoinSet<Result<(), SpoolBroken>>,
     link: JoinSet<Result<(), SpoolBroken>>,
 }
 
@@ -76,7 +81,7 @@ async fn serve(config: &Config, surroundings: &Surroundings) -> anyhow::Result<(
     let boot = BootId::random();
     let spool = Spool::open(&config.state_dir.join("spool"), &config.spool)?;
     let mut running = Running {
-        tasks: Tasks { trials: JoinSet::new(), batchers: JoinSet::new(), link: JoinSet::new() },
+        tasks: Tasks::default(),
         stop_trials: CancellationToken::new(),
         stop_batchers: CancellationToken::new(),
         stop_link: CancellationToken::new(),
@@ -85,6 +90,7 @@ async fn serve(config: &Config, surroundings: &Surroundings) -> anyhow::Result<(
     let sampled = sample(config, &spool, boot, &mut running)?;
 
     let (counter, bench) = desk();
+    let firmware = Firmware::default();
     let channels: Vec<_> = sampled.iter().map(|sampled| sampled.measured.clone()).collect();
     let identity = Identity {
         node: config.node.clone(),
@@ -96,6 +102,16 @@ async fn serve(config: &Config, surroundings: &Surroundings) -> anyhow::Result<(
             machine: Some(machine::describe(&config.sensors)),
         },
     };
+    let health = Health {
+        boot,
+        clock: Monotonic,
+        spool: spool.clone(),
+        state_dir: config.state_dir.clone(),
+        totals: channels.iter().map(|measured| measured.totals.clone()).collect(),
+        executing: counter.executing(),
+        firmware: firmware.clone(),
+    };
+    running.tasks.health.spawn(health.run(running.stop_batchers.clone()));
     let link = Link::new(&config.collector, identity, spool.clone(), Monotonic, counter)?;
     running.tasks.link.spawn(link.run(running.stop_link.clone()));
 
@@ -106,6 +122,7 @@ async fn serve(config: &Config, surroundings: &Surroundings) -> anyhow::Result<(
         channels,
         artifacts: Artifacts::new(&config.state_dir.join("artifacts"), &endpoint(&config.collector)?),
         jobs,
+        firmware,
         launch: LaunchWorker { programs },
     };
     running.tasks.trials.spawn(Executor::new(equipment, bench).run(running.stop_trials.clone()));
@@ -187,6 +204,7 @@ impl Tasks {
             let ended = tokio::select! {
                 Some(ended) = self.trials.join_next() => ended,
                 Some(ended) = self.batchers.join_next() => ended,
+                Some(ended) = self.health.join_next() => ended,
                 Some(ended) = self.link.join_next() => ended,
                 else => std::future::pending().await,
             };
@@ -206,9 +224,10 @@ impl Running {
         // 2. No new readings.
         let stopping = tokio::task::spawn_blocking(|| sampled.into_iter().for_each(|sampled| sampled.sampler.stop()));
         stopping.await.expect("stopping a sampler does not panic");
-        // 3. The last batches are in the spool.
+        // 3. The last batches are in the spool, and nothing else is put there.
         self.stop_batchers.cancel();
         drain(&mut self.tasks.batchers).await?;
+        drain(&mut self.tasks.health).await?;
         // 4. The link delivers what it can.
         self.stop_link.cancel();
         if timeout(GRACE, drain(&mut self.tasks.link)).await.is_err() {
@@ -226,10 +245,7 @@ async fn drain(tasks: &mut JoinSet<Result<(), SpoolBroken>>) -> Result<(), Spool
 }
 
 async fn report_rest(spool: &Spool) {
-    if let Ok(page) = spool.read(0, 1).await
-        && let Some(first) = page.records.first()
-    {
-        let record_count_max = spool.last_delivery_id().borrow().saturating_sub(first.delivery_id) + 1;
-        tracing::info!(record_count_max, "the spool keeps what was not delivered, for the next start");
+    if let Ok(record_count @ 1..) = spool.record_count().await {
+        tracing::info!(record_count, "the spool keeps what was not delivered, for the next start");
     }
 }

@@ -29,7 +29,7 @@ use file::File;
 use thread::Command;
 
 /// Commands that may wait for the spool's thread. Each waiting command belongs to one task of the agent (a batcher per
-/// channel, the link, the trial), so 64 never fill while fewer than 60 channels are open; more only wait longer.
+/// channel, the link, the trial, health), so 64 never fill while fewer than 60 channels are open; more only wait longer.
 const COMMAND_COUNT_MAX: usize = 64;
 
 /// A handle on the spool; clones share it.
@@ -105,6 +105,17 @@ impl Spool {
         let sent = self.commands.send(Command::Acknowledge { through, reply }).await;
         sent.map_err(|_| SpoolBroken::stopped())?;
         answer.await.map_err(|_| SpoolBroken::stopped())?
+    }
+
+    /// Records that wait, from one look at the first of them: delivery ids have no holes, and what is acknowledged goes
+    /// from the front. More by what is acknowledged during the look.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn record_count(&self) -> Result<u64, SpoolBroken> {
+        let page = self.read(0, 1).await?;
+        let last = *self.last.borrow();
+        Ok(page.records.first().map_or(0, |first| (last + 1).saturating_sub(first.delivery_id)))
     }
 
     /// The last delivery id given, now and whenever it changes. 0 before the first.

@@ -137,6 +137,25 @@ proptest! {
 }
 
 #[test]
+fn the_records_that_wait_are_counted_across_boots_and_starts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    runtime().block_on(async {
+        let spool = open(dir.path());
+        assert_eq!(spool.record_count().await.expect("readable"), 0);
+        for (boot, index) in [BootId::random(), BootId::random()].into_iter().zip(0..) {
+            spool.append_all(boot, vec![marker(index), batch(0, index), batch(1, index)]).await.expect("stored");
+        }
+        assert_eq!(spool.record_count().await.expect("readable"), 6);
+        spool.acknowledge(2).await.expect("deleted");
+        drop(spool);
+        let spool = open(dir.path());
+        assert_eq!(spool.record_count().await.expect("readable"), 4);
+        spool.acknowledge(6).await.expect("deleted");
+        assert_eq!(spool.record_count().await.expect("readable"), 0);
+    });
+}
+
+#[test]
 fn delivery_ids_grow_when_everything_was_deleted_and_the_spool_opened_again() {
     let dir = tempfile::tempdir().expect("a folder");
     runtime().block_on(async {
@@ -168,6 +187,9 @@ fn at_its_limit_the_spool_refuses_batches_and_keeps_room_for_outcomes() {
         assert!(stored > 1_000, "{stored} batches of 500 bytes fit into 7/8 MiB");
         let outcome = spool.append(boot, Fact::Outcome(v1::TrialOutcome::default())).await.expect("room is reserved");
         assert_eq!(outcome, stored + 1);
+        let health =
+            spool.append(boot, Fact::Health(v1::NodeHealth::default())).await.expect_err("no room is reserved");
+        assert!(matches!(health, AppendError::Full { .. }), "{health}");
 
         spool.acknowledge(outcome).await.expect("deleted");
         spool.append(boot, batch(0, stored)).await.expect("there is room again");

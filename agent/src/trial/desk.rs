@@ -75,6 +75,11 @@ impl Counter {
         self.finished.recv().await
     }
 
+    /// What is executing, for whoever must not disturb it: nothing between trials.
+    pub fn executing(&self) -> watch::Receiver<Option<v1::Progress>> {
+        self.progress.clone()
+    }
+
     /// What is executing, when that has changed.
     pub fn changed_progress(&mut self) -> Option<v1::Progress> {
         self.progress.has_changed().unwrap_or(false).then(|| self.progress.borrow_and_update().clone())?

@@ -84,6 +84,7 @@ impl<C: Clock + Sync, L: Launch> Executor<C, L> {
         };
         tracing::info!(run = trial.run_id, trial = trial.trial, attempt = trial.attempt, "trial begins");
         let workshop = &self.workshop;
+        // First of all: nobody else asks the firmware from here on.
         workshop.board.show(&trial, v1::Phase::Prepare, 0.0);
         let is_job = matches!(assignment.workload, Some(Workload::Job(_)));
         let ending = CancellationToken::new();

@@ -7,7 +7,7 @@ use tinywatt_proto::v1;
 use tinywatt_proto::v1::Phase;
 
 use super::executor::{Executed, Workshop};
-use super::metering::{Meters, throttling};
+use super::metering::Meters;
 use super::{Dut, Launch, TrialError};
 use crate::clock::Clock;
 use crate::inference::worker::{Active, Evaluation, LoadRequest, Loaded};
@@ -29,7 +29,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         if let Some(jobs) = &self.equipment.jobs {
             jobs.cleared().await?;
         }
-        let throttled_before = throttling().await;
+        let throttled_before = self.throttled_bits().await;
 
         let (mut dut, loaded) = self.prepare(trial, &meters, workload).await?;
 
@@ -70,7 +70,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
             completed: v1::Completed {
                 windows,
                 inference: Some(inference),
-                throttled_bits: throttling().await,
+                throttled_bits: self.throttled_bits().await,
                 throttled_bits_before: throttled_before,
                 ..v1::Completed::default()
             },

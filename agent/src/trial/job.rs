@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::Failed;
 use super::executor::{Executed, Workshop};
-use super::metering::{Meters, throttling};
+use super::metering::Meters;
 use super::{Launch, TrialError};
 use crate::clock::Clock;
 use crate::job::{Folder, JobError, JobOutput, JobSpec, Jobs, Log, Step, StepKind, Tail, input_name};
@@ -89,7 +89,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         let jobs = self.equipment.jobs.as_ref().ok_or(JobError::Disabled)?;
         let meters = Meters::find(&self.equipment.channels, assignment)?;
         let spec = JobSpec::of(workload)?;
-        let throttled_before = throttling().await;
+        let throttled_before = self.throttled_bits().await;
         let folder = unless(ending, async { Ok(jobs.folder(trial).await?) }).await?;
         let job = Job { trial, workload, meters, jobs, folder: &folder, log, ending };
         let executed = self.execute_job(&job, &spec, throttled_before).await;
@@ -126,7 +126,7 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
             samples_further_channels: meters.further_channels(),
             completed: v1::Completed {
                 windows,
-                throttled_bits: throttling().await,
+                throttled_bits: self.throttled_bits().await,
                 throttled_bits_before: throttled_before,
                 job: Some(summary),
                 ..v1::Completed::default()

@@ -14,7 +14,6 @@ use super::{Launch, Measured, TrialError};
 use crate::batch::Totals;
 use crate::clock::Clock;
 use crate::sensor::load::{LoadState, LoadSwitch};
-use crate::throttle::Throttling;
 
 /// How long a reading may take from the sensor into the spool. A batch is a quarter of a second, and a slow card may
 /// take seconds over a commit; what takes longer than this is not late but missing.
@@ -175,6 +174,11 @@ impl<C: Clock + Sync, L: Launch> Workshop<C, L> {
         Ok(())
     }
 
+    /// What the firmware says of the machine's supply.
+    pub(super) async fn throttled_bits(&self) -> Option<u32> {
+        self.equipment.firmware.ask(self.equipment.clock.now()).await.bits()
+    }
+
     /// Lets the emulated loads work until what is returned is dropped.
     pub(super) fn busy<'a>(&'a self, meters: &Meters<'a>) -> Busy<'a, C> {
         let now = self.equipment.clock.now();
@@ -208,9 +212,4 @@ fn find<'a>(channels: &'a [Measured], name: &str) -> Result<&'a Measured, TrialE
             found.ok_or_else(|| TrialError::Channel { name: name.to_owned(), known: known() })
         }
     }
-}
-
-/// What the firmware says of the machine's supply.
-pub(super) async fn throttling() -> Option<u32> {
-    tokio::task::spawn_blocking(Throttling::read).await.ok().and_then(|throttling| throttling.bits())
 }

@@ -22,6 +22,7 @@ use crate::job::Jobs;
 use crate::link::artifacts::Artifacts;
 use crate::sensor::load::LoadSwitch;
 use crate::spool::Spool;
+use crate::throttle::Firmware;
 pub use dut::{Dut, Launch, LaunchWorker};
 pub use error::TrialError;
 pub use executor::Executor;
@@ -33,7 +34,7 @@ pub struct Measured {
     pub channel: v1::Channel,
     /// Instant of its last reading in the spool.
     pub spooled: watch::Receiver<MonoNs>,
-    /// What its readings add up to, for people.
+    /// What its readings add up to and how many were lost, for people.
     pub totals: watch::Receiver<Totals>,
     /// The emulated load behind it, if it is one.
     pub load: Option<LoadSwitch>,
@@ -54,6 +55,8 @@ pub struct Equipment<C, L> {
     pub artifacts: Artifacts,
     /// Where jobs work; absent on a node that executes none.
     pub jobs: Option<Jobs>,
+    /// Whom to ask about undervoltage.
+    pub firmware: Firmware,
     /// What executes models.
     pub launch: L,
 }

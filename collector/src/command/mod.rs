@@ -6,6 +6,7 @@ mod client;
 pub mod dataset;
 pub mod demo;
 pub mod export;
+pub mod influx;
 pub mod nodes;
 mod output;
 pub mod report;

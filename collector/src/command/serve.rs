@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::influx::Token;
 use crate::schedule;
 use crate::schedule::driver::assess_from;
 use crate::server::{Config, Server};
@@ -58,7 +59,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     // Before the address is told: who reads it may send a signal at once.
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to wait for SIGTERM")?;
-    let sink = influx.map(|file| SinkConfig::read(&file, influx_token.filter(|token| !token.is_empty()))).transpose()?;
+    let given = influx_token.filter(|token| !token.is_empty()).map(|token| Token::new(&token)).transpose();
+    let given = given.context("TINYWATT_INFLUX_TOKEN cannot be used")?;
+    let sink = influx.map(|file| SinkConfig::read(&file, given)).transpose()?;
     let config = Config { listen, data, schedule: schedule::Config::default(), sink };
     let server = Server::start(&config, assess_from).await?;
     // A reader that has left does not need the address.

@@ -1,6 +1,5 @@
 //! The sink's configuration: a TOML file that `collector influx init` writes, checked whole before anything is sent.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use serde::Deserialize;
 
 use super::points::samples::Detail;
 use super::series::Bucket;
+use crate::influx::{ServerUrl, Token};
 
 /// Longest that a request may take, as configured; a server that is so slow is not there.
 const TIMEOUT_MAX: Duration = Duration::from_secs(120);
@@ -18,8 +18,8 @@ const DECIMATED_HZ_MAX: f64 = 1_000.0;
 /// Where lines go and which are made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SinkConfig {
-    /// Address of the server, a base path included, without a slash at the end.
-    pub url: String,
+    /// Address of the server, a base path included.
+    pub url: ServerUrl,
     /// Organisation.
     pub org: String,
     /// Bucket of the results.
@@ -37,21 +37,12 @@ pub struct SinkConfig {
 }
 
 /// Where the token comes from.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenSource {
     /// A file, read again whenever the server refuses the token.
     File(PathBuf),
     /// Given at the start.
-    Given(String),
-}
-
-impl fmt::Debug for TokenSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Given(_) => f.write_str("Given(…)"),
-        }
-    }
+    Given(Token),
 }
 
 /// The configuration cannot be used.
@@ -125,13 +116,13 @@ impl SinkConfig {
     ///
     /// # Errors
     /// [`ConfigError`], each with the place.
-    pub fn read(path: &Path, given: Option<String>) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    pub fn read(path: &Path, given: Option<Token>) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let file: File = toml::from_str(&text)
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
         let refuse = |key, problem: String| ConfigError::Value { path: path.to_owned(), key, problem };
-        let url = address(&file.url).map_err(|problem| refuse("url", problem))?;
+        let url: ServerUrl = file.url.parse().map_err(|error| refuse("url", format!("is '{}': {error}", file.url)))?;
         for (key, name) in [("org", &file.org), ("bucket", &file.bucket), ("samples_bucket", &file.samples_bucket)] {
             if name.trim().is_empty() {
                 return Err(refuse(key, "is empty: name it as in InfluxDB".to_owned()));
@@ -181,17 +172,6 @@ impl SinkConfig {
     }
 }
 
-/// Checks an address and leaves the slash at its end out.
-fn address(url: &str) -> Result<String, String> {
-    let advice = "must be like http://127.0.0.1:8086 or https://host/path";
-    let uri: http::Uri = url.parse().map_err(|_| format!("is '{url}', and {advice}"))?;
-    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-    if !is_web || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
-        return Err(format!("is '{url}', and {advice}"));
-    }
-    Ok(url.trim_end_matches('/').to_owned())
-}
-
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 ms to 10^12 years: a cast saturates")]
 fn period_ns(rate_hz: f64) -> Option<u64> {
     (rate_hz > 0.0).then(|| (1e9 / rate_hz).round() as u64)
@@ -209,13 +189,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("influx.toml");
         std::fs::write(&path, text).unwrap();
-        SinkConfig::read(&path, given.map(str::to_owned)).map_err(|error| Chain(&error).to_string())
+        SinkConfig::read(&path, given.map(|token| Token::new(token).unwrap()))
+            .map_err(|error| Chain(&error).to_string())
     }
 
     #[test]
     fn what_is_not_said_has_a_default_and_the_token_lies_beside_the_file() {
         let config = read(&format!("{FILE}token_file = \"write.token\"\n"), None).unwrap();
-        assert_eq!(config.url, "http://127.0.0.1:8086");
+        assert_eq!(config.url.to_string(), "http://127.0.0.1:8086");
         assert_eq!(config.detail, Detail { raw: true, decimated_period_ns: Some(100_000_000) });
         let TokenSource::File(path) = &config.token else { panic!("a file") };
         assert!(path.is_absolute() && path.ends_with("write.token"));
@@ -229,8 +210,11 @@ mod tests {
         let cases = [
             (FILE.to_owned(), "`token_file` is missing"),
             (format!("{FILE}tokenfile = \"a\"\n"), "tokenfile"),
-            (FILE.replace("http:", "ftp:"), "`url` is 'ftp://127.0.0.1:8086/', and must be like http"),
-            (FILE.replace("http://127.0.0.1:8086/", "influx"), "must be like http"),
+            (
+                FILE.replace("http:", "ftp:"),
+                "`url` is 'ftp://127.0.0.1:8086/': expected an address that begins with http://",
+            ),
+            (FILE.replace("http://127.0.0.1:8086/", "influx"), "expected an address"),
             (FILE.replace("\"o\"", "\" \""), "`org` is empty"),
             (format!("{FILE}decimated_hz = -1\n"), "`decimated_hz` is -1, and must be 0 (none) to 1000"),
             (format!("{FILE}decimated_hz = nan\n"), "`decimated_hz`"),

@@ -134,7 +134,9 @@ impl<S: Server> Deliverer<S> {
                         self.quarantine(lines.text(), 1, answer.message).await?;
                     }
                 },
-                Verdict::Later { .. } | Verdict::Held { .. } => unreachable!("an answer is waited for until it is another"),
+                Verdict::Later { .. } | Verdict::Held { .. } => {
+                    unreachable!("an answer is waited for until it is another")
+                }
             }
         }
         Ok(())
@@ -216,7 +218,12 @@ impl<S: Server> Deliverer<S> {
     }
 
     async fn quarantine(&self, line: &str, line_count: u64, reason: String) -> Result<(), DeliverError> {
-        tracing::warn!(target = self.target, line_count, reason, "lines were refused; `collector sink quarantine` lists them");
+        tracing::warn!(
+            target = self.target,
+            line_count,
+            reason,
+            "lines were refused; `collector sink quarantine` lists them"
+        );
         let line = line.trim_end().to_owned();
         let refused = Quarantined { at_unix_ns: clock::unix_ns(), reason, line, line_count };
         self.store.quarantine(&self.target, refused).await.map_err(DeliverError::Quarantine)?;

@@ -33,8 +33,8 @@ const PORTION_CHANGE_COUNT: u32 = 1_024;
 /// How long samples wait for the first clock probe of an agent that is there.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Channels and boots remembered: more than the 20 nodes of the budget have in ten restarts.
-const REMEMBERED_COUNT_MAX: usize = 512;
+/// Channels and boots remembered: more than the 20 nodes of the budget have in six restarts; 120 KB a channel.
+const REMEMBERED_COUNT_MAX: usize = 128;
 
 /// What is sent together before the position moves on.
 #[derive(Debug)]

@@ -111,7 +111,8 @@ impl<'a> Point<'a> {
     /// When the series declares no such field, or one of another type: an error of this program.
     pub fn field(mut self, name: &'static str, value: impl Into<MaybeValue<'a>>) -> Self {
         let declared = self.series.fields.iter().find(|field| field.name == name);
-        let declared = declared.unwrap_or_else(|| panic!("the series '{}' declares no field '{name}'", self.series.name));
+        let declared =
+            declared.unwrap_or_else(|| panic!("the series '{}' declares no field '{name}'", self.series.name));
         if let Some(value) = value.into().0 {
             assert_eq!(declared.kind, value.kind(), "the field '{name}' of the series '{}'", self.series.name);
             let is_finite = !matches!(value, Value::Float(float) if !float.is_finite());

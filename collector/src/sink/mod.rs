@@ -35,10 +35,11 @@ pub use points::samples::kind_word;
 pub use state::{Doing, Meter};
 
 use self::pipeline::Pipeline;
-use tinywatt_proto::chain::Chain;
-use self::server::{Influx, Server, TokenError};
+use self::server::{Influx, Server};
 use self::state::State;
+use crate::influx::TokenError;
 use crate::store::{Position, Quarantined, ReadError, Store, WriteError};
+use tinywatt_proto::chain::Chain;
 
 /// Orders that may wait: people give them one at a time.
 const ORDER_COUNT: usize = 4;

@@ -163,7 +163,8 @@ pub fn page() -> String {
             Bucket::Samples => "samples",
             Bucket::Results => "results",
         };
-        text += &format!("\n## {}\n\n{}\n\nBucket: {bucket}. Time: {}\n\n", series.name, series.description, series.time);
+        text +=
+            &format!("\n## {}\n\n{}\n\nBucket: {bucket}. Time: {}\n\n", series.name, series.description, series.time);
         text += "| tag or field | type | unit | meaning |\n|---|---|---|---|\n";
         for tag in &series.tags {
             text += &format!("| **{}** | tag | | {} Bounded: {} |\n", tag.name, tag.description, tag.bound);

@@ -5,11 +5,12 @@
 //! address, panics on a wrong one, has no timeout of its own, and brings a second, older HTTP and TLS stack.
 
 use std::io::Write;
-use std::sync::RwLock;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use tinywatt_proto::chain::Chain;
 use ureq::Agent;
 use ureq::http::StatusCode;
 
@@ -18,6 +19,7 @@ use super::line::Lines;
 use super::series::Bucket;
 use super::verdict::{Answer, retry_after};
 use crate::clock;
+use crate::influx::{Token, TokenError};
 
 /// Longest that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,41 +55,12 @@ impl Unreachable {
     }
 }
 
-/// A token cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// Its file cannot be read.
-    #[error("failed to read the token in {path}: `collector influx init` writes it; let this user read it")]
-    Read {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It holds something else.
-    #[error("{place} holds no token: one line of letters, digits and signs is expected")]
-    NoToken {
-        /// File or variable.
-        place: String,
-    },
-}
-
 /// InfluxDB 2.
 #[derive(Debug)]
 pub struct Influx {
     config: SinkConfig,
     agent: Agent,
-    authorization: RwLock<Authorization>,
-}
-
-/// The header that proves that we may write.
-struct Authorization(String);
-
-impl std::fmt::Debug for Authorization {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Authorization(…)")
-    }
+    token: RwLock<Token>,
 }
 
 // === impl Influx ===
@@ -107,23 +80,23 @@ impl Influx {
             .user_agent(concat!("tinywatt-collector/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        let authorization = RwLock::new(authorization(&config.token)?);
-        Ok(Self { config: config.clone(), agent, authorization })
+        let token = RwLock::new(token(&config.token)?);
+        Ok(Self { config: config.clone(), agent, token })
     }
 
     /// Reads the token again: it may have been corrected meanwhile.
     fn renew(&self) {
-        match authorization(&self.config.token) {
-            Ok(new) => *self.authorization.write().unwrap_or_else(std::sync::PoisonError::into_inner) = new,
-            Err(error) => tracing::warn!(error = %tinywatt_proto::chain::Chain(&error), "the token stays as it was"),
+        match token(&self.config.token) {
+            Ok(new) => *self.token.write().unwrap_or_else(PoisonError::into_inner) = new,
+            Err(error) => tracing::warn!(error = %Chain(&error), "the token stays as it was"),
         }
     }
 
     fn send(&self, bucket: Bucket, lines: &Lines) -> Result<Answer, ureq::Error> {
-        let header = self.authorization.read().unwrap_or_else(std::sync::PoisonError::into_inner).0.clone();
+        let header = self.token.read().unwrap_or_else(PoisonError::into_inner).authorization();
         let request = self
             .agent
-            .post(format!("{}/api/v2/write", self.config.url))
+            .post(self.config.url.join("/api/v2/write"))
             .query("org", &self.config.org)
             .query("bucket", self.config.bucket_name(bucket))
             .query("precision", "ns")
@@ -146,7 +119,8 @@ impl Influx {
 
 impl Server for Influx {
     fn write(&self, bucket: Bucket, lines: &Lines) -> Result<Answer, Unreachable> {
-        let answer = self.send(bucket, lines).map_err(|source| Unreachable::new(&self.config.url, source))?;
+        let answer =
+            self.send(bucket, lines).map_err(|source| Unreachable::new(&self.config.url.to_string(), source))?;
         if matches!(answer.status, 401 | 403) {
             self.renew();
         }
@@ -176,37 +150,16 @@ fn compress(text: &str) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-fn authorization(source: &TokenSource) -> Result<Authorization, TokenError> {
-    let (token, place) = match source {
-        TokenSource::Given(token) => (token.clone(), "TINYWATT_INFLUX_TOKEN".to_owned()),
-        TokenSource::File(path) => {
-            let read = std::fs::read_to_string(path);
-            (read.map_err(|source| TokenError::Read { path: path.clone(), source })?, path.display().to_string())
-        }
-    };
-    let token = token.trim();
-    // What cannot be in a header would be refused far from here, with the token in the message.
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(TokenError::NoToken { place });
+fn token(source: &TokenSource) -> Result<Token, TokenError> {
+    match source {
+        TokenSource::Given(token) => Ok(token.clone()),
+        TokenSource::File(path) => Token::read(path),
     }
-    Ok(Authorization(format!("Token {token}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_is_one_word_and_never_shown() {
-        let token = |text: &str| authorization(&TokenSource::Given(text.to_owned()));
-        let good = token("abc==\n").unwrap();
-        assert_eq!(good.0, "Token abc==");
-        assert!(!format!("{good:?}").contains("abc"));
-        for bad in ["", " \n", "two words", "a\u{7f}", "größe"] {
-            let message = token(bad).expect_err(bad).to_string();
-            assert!(message.contains("holds no token") && !message.contains("two"), "{message}");
-        }
-    }
 
     #[test]
     fn the_words_of_the_server_are_found_and_cut() {

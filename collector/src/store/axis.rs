@@ -179,9 +179,7 @@ fn by_arrival(transaction: &rusqlite::Transaction<'_>, boot_key: i64, now_unix_n
 /// Whether it is the last start of an agent that registered as its node.
 fn is_newest_registration(transaction: &rusqlite::Transaction<'_>, boot_key: i64) -> Result<bool, Failure> {
     Ok(transaction
-        .prepare_cached(
-            "SELECT node.boot_id = boot.boot_id FROM boot JOIN node USING (node_key) WHERE boot_key = ?1",
-        )?
+        .prepare_cached("SELECT node.boot_id = boot.boot_id FROM boot JOIN node USING (node_key) WHERE boot_key = ?1")?
         .query_row([boot_key], |row| row.get(0))?)
 }
 

@@ -196,7 +196,8 @@ fn batches_after(
 
 /// Finds the batches around one that does not follow the last one in sequence.
 fn look_around(transaction: &Transaction<'_>, batch: &mut StoredBatch) -> Result<(), Failure> {
-    let neighbour = |row: &Row<'_>| Ok(Neighbour { sequence: sql::unsigned(row, 0)?, at: MonoNs(sql::unsigned(row, 1)?) });
+    let neighbour =
+        |row: &Row<'_>| Ok(Neighbour { sequence: sql::unsigned(row, 0)?, at: MonoNs(sql::unsigned(row, 1)?) });
     let (sequence, key) = (sql::integer(batch.sequence), batch.batch_key);
     // Only of what had arrived when it did: the same, however often and however late this is read.
     batch.before = transaction

@@ -362,7 +362,8 @@ async fn a_taken_port_is_named_with_a_way_out() {
     let collector = Collector::start(folder.path().to_owned(), PATIENT, assess_by_word()).await;
     let address = *collector.address.borrow();
     let other = tempfile::tempdir().unwrap();
-    let config = Config { listen: address, data: other.path().to_owned(), schedule: schedule::Config::default(), sink: None };
+    let config =
+        Config { listen: address, data: other.path().to_owned(), schedule: schedule::Config::default(), sink: None };
     let error = Server::start(&config, |_| assess_by_word()).await.err().expect("the port is taken");
     assert!(matches!(error, StartError::PortTaken { .. }));
     let message = error.to_string();

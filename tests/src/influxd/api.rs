@@ -90,7 +90,7 @@ impl Influxd {
     /// When it cannot be made.
     pub fn create_bucket(&self, name: &str, retention_seconds: u64) -> Result<()> {
         let org = &self.operator()?.org;
-        let found = self.api("GET", &format!("/api/v2/orgs?org={org}"), None)?.success()?;
+        let found = self.api("GET", &format!("/api/v2/orgs?org={}", encode(org)), None)?.success()?;
         let found: Value = serde_json::from_str(&found)?;
         let body = json!({
             "orgID": found["orgs"][0]["id"],
@@ -116,6 +116,7 @@ impl Influxd {
     /// # Errors
     /// When there is no answer.
     pub fn write_as(&self, org: &str, token: &str, bucket: &str, lines: &str) -> Result<Answer> {
+        let (org, bucket) = (encode(org), encode(bucket));
         let url = format!("{}/api/v2/write?org={org}&bucket={bucket}&precision=ns", self.url());
         let request = Request::post(url).header("Authorization", format!("Token {token}")).body(lines.to_owned())?;
         answer(self.client.run(request)?)
@@ -136,7 +137,7 @@ impl Influxd {
     /// When there is no answer.
     pub fn query_as(&self, org: &str, token: &str, flux: &str) -> Result<Answer> {
         let body = json!({ "query": flux, "dialect": { "annotations": ["datatype", "group", "default"] } });
-        self.request("POST", &format!("/api/v2/query?org={org}"), Some(token), Some(&body))
+        self.request("POST", &format!("/api/v2/query?org={}", encode(org)), Some(token), Some(&body))
     }
 
     fn request(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Result<Answer> {
@@ -155,4 +156,9 @@ impl Influxd {
 fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer> {
     let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string()?;
     Ok(Answer { status: response.status().as_u16(), text })
+}
+
+/// A value as a part of a query, whatever is in it.
+fn encode(value: &str) -> String {
+    value.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

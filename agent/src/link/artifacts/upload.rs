@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tinywatt_proto::backoff;
 use tinywatt_proto::CHUNK_BYTES_MAX;
+use tinywatt_proto::backoff;
 use tinywatt_proto::chain::Chain;
 use tinywatt_proto::ids::Sha256;
 use tinywatt_proto::v1;

@@ -22,6 +22,7 @@ use crate::clock::{Clock as _, Monotonic};
 use crate::inference::worker::{Active, Evaluation, LoadRequest, Loaded, Memory, WorkerError};
 use crate::sensor::load::{LoadConfig, Profile};
 use crate::spool::SpoolConfig;
+use crate::throttle::{Firmware, Throttling};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(30);
@@ -180,6 +181,16 @@ impl Bench {
         collector: &str,
         has_jobs: bool,
     ) -> Self {
+        Self::start_asking(Firmware::default(), channels, script, collector, has_jobs)
+    }
+
+    fn start_asking(
+        firmware: Firmware,
+        channels: impl IntoIterator<Item = Sampled>,
+        script: Script,
+        collector: &str,
+        has_jobs: bool,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let spool = Spool::open(&dir.path().join("spool"), &SpoolConfig::default()).expect("opens");
         let cache = dir.path().join("artifacts");
@@ -196,6 +207,7 @@ impl Bench {
             channels,
             jobs: has_jobs.then_some(jobs),
             artifacts: Artifacts::new(&cache, &endpoint),
+            firmware,
             launch: FakeLaunch { script, alive: Arc::clone(&alive) },
         };
         let stop = CancellationToken::new();
@@ -318,6 +330,30 @@ async fn an_inference_trial_goes_through_its_phases_in_order() {
     assert!(markers.windows(2).all(|pair| pair[0].2 <= pair[1].2), "phases do not overlap");
     assert!(matches!(records.last().expect("a record").fact, Some(Fact::Outcome(_))), "the outcome is last");
     assert_eq!(bench.alive.load(Ordering::SeqCst), 0);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_trial_is_shown_before_it_asks_the_firmware_so_that_nobody_else_asks() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let firmware = Firmware::new(|| {
+        ASKED.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(20));
+        Throttling::Bits(0x2_0000)
+    });
+    let mut bench = Bench::start_asking(firmware, sampled_both(), Script::Works, "http://127.0.0.1:9", false);
+    let executing = bench.counter.executing();
+    bench.execute(assignment(0));
+    let asked = async {
+        while ASKED.load(Ordering::SeqCst) == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(LIMIT, asked).await.expect("it asks");
+    assert!(executing.borrow().is_some());
+    let completed = completed(&bench.finished(&key(0)).await, 0);
+    assert_eq!((completed.throttled_bits_before, completed.throttled_bits), (Some(0x2_0000), Some(0x2_0000)));
+    assert!(executing.borrow().is_none());
     bench.end().await;
 }
 

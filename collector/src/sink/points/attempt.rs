@@ -150,7 +150,10 @@ impl<'a> Attempt<'a> {
                 "memory_bytes_peak",
                 inference.map(|inference| inference.memory_bytes_peak).or(job.map(|job| job.memory_bytes_peak)),
             )
-            .field("model_file_bytes", model.map(|model| model.file_bytes).or(facts.and_then(TreatmentFacts::file_bytes)))
+            .field(
+                "model_file_bytes",
+                model.map(|model| model.file_bytes).or(facts.and_then(TreatmentFacts::file_bytes)),
+            )
             .field(
                 "parameter_count",
                 job.and_then(|job| job.parameter_count)

@@ -44,7 +44,8 @@ pub fn agent(node: &NodeId, health: &v1::NodeHealth, axis: Axis, lines: &mut Lin
     Point::new(series::named("agent"))
         .tag("node", node.as_str())
         .field("cpu_seconds", seconds(health.agent_cpu_ns))
-        .field("memory_bytes", health.agent_memory_bytes)
+        // 0 stands for a kernel that did not tell.
+        .field("memory_bytes", Some(health.agent_memory_bytes).filter(|bytes| *bytes > 0))
         .field("spool_record_count", health.spool_record_count)
         .field("lost_reading_count", health.lost_reading_count)
         .field("throttled_bits", health.throttled_bits)

@@ -4,6 +4,7 @@
 pub mod attempt;
 pub mod health;
 pub mod instants;
+mod remembered;
 pub mod run;
 pub mod samples;
 

@@ -24,9 +24,13 @@ pub struct Run<'a> {
 // === impl Run ===
 
 impl Run<'_> {
-    /// Writes everything that is known of it.
+    /// Writes how far it is, and once it has ended its report: a figure that a later attempt took back could not be taken
+    /// back in a database.
     pub fn write(&self, lines: &mut Lines) {
         self.run(lines);
+        if self.input.state == v1::RunState::Running {
+            return;
+        }
         self.report.rows.iter().for_each(|row| self.result(row, lines));
         self.comparisons(lines);
         self.answers(lines);
@@ -61,8 +65,8 @@ impl Run<'_> {
             .field("replicate_count", input.replicate_count)
             .field("grid_intensity_g_per_kwh", input.carbon.as_ref().map(|carbon| carbon.intensity_g_per_kwh))
             .field("pue", input.carbon.as_ref().map(|carbon| carbon.pue))
-            .field("kinds", text(&kinds))
-            .field("warnings", text(&warnings))
+            .field("kinds", &kinds)
+            .field("warnings", &warnings)
             .write(self.at(0), lines);
     }
 
@@ -211,15 +215,27 @@ fn costs<'a>(point: Point<'a>, job: &'a JobFigures) -> Point<'a> {
         .field("checkpoint_file_bytes", job.checkpoint_file_bytes)
         .field("train_seconds", seconds("train"))
         .field("train_joules", joules("train").map(|figure| figure.joules_mean))
-        .field("train_joules_interval95_half_width", joules("train").and_then(|figure| figure.joules_interval95_half_width))
-        .field("train_joules_expanded_uncertainty", joules("train").and_then(|figure| figure.joules_expanded_uncertainty))
+        .field(
+            "train_joules_interval95_half_width",
+            joules("train").and_then(|figure| figure.joules_interval95_half_width),
+        )
+        .field(
+            "train_joules_expanded_uncertainty",
+            joules("train").and_then(|figure| figure.joules_expanded_uncertainty),
+        )
         .field("train_co2_grams", co2("train"))
         .field("evaluate_seconds", seconds("evaluate"))
         .field("evaluate_joules", joules("evaluate").map(|figure| figure.joules_mean))
         .field("evaluate_co2_grams", co2("evaluate"))
         .field("job_seconds", seconds(WHOLE_JOB))
         .field("job_joules", joules(WHOLE_JOB).map(|figure| figure.joules_mean))
-        .field("job_joules_interval95_half_width", joules(WHOLE_JOB).and_then(|figure| figure.joules_interval95_half_width))
-        .field("job_joules_expanded_uncertainty", joules(WHOLE_JOB).and_then(|figure| figure.joules_expanded_uncertainty))
+        .field(
+            "job_joules_interval95_half_width",
+            joules(WHOLE_JOB).and_then(|figure| figure.joules_interval95_half_width),
+        )
+        .field(
+            "job_joules_expanded_uncertainty",
+            joules(WHOLE_JOB).and_then(|figure| figure.joules_expanded_uncertainty),
+        )
         .field("job_co2_grams", co2(WHOLE_JOB))
 }

@@ -13,10 +13,8 @@ use tinywatt_proto::v1::channel::Scale;
 
 use super::super::line::{Lines, Point, prefix, push_float};
 use super::super::series;
+use super::remembered::Remembered;
 use crate::store::{Axis, FedChannel, StoredBatch};
-
-/// Decimal digits of the shunt codes of one channel that are remembered: a load moves among a few hundred codes.
-const REMEMBERED_COUNT: usize = 1 << 12;
 
 /// What of the samples is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,6 +35,7 @@ pub struct Writer {
     decimated_prefix: String,
     volts: Remembered,
     amperes: Remembered,
+    watts: Remembered,
 }
 
 /// What a reading's codes mean.
@@ -45,35 +44,8 @@ enum Quantity {
     Shunt(ShuntBusScale),
     Interval(Joules),
     Counter(Joules),
-    /// A channel of a later version.
+    /// A channel of a later version, or one without a shunt.
     Unknown,
-}
-
-/// Texts of numbers that were written before: a code gives the same one each time, and writing a float costs more than
-/// everything else of a line.
-#[derive(Debug)]
-struct Remembered {
-    texts: Vec<(i64, String)>,
-}
-
-impl Remembered {
-    fn new() -> Self {
-        Self { texts: Vec::new() }
-    }
-
-    fn push(&mut self, text: &mut String, code: i64, value: impl FnOnce() -> f64) {
-        if self.texts.is_empty() {
-            self.texts = vec![(0, String::new()); REMEMBERED_COUNT];
-        }
-        let place = usize::try_from(code.rem_euclid(REMEMBERED_COUNT as i64)).expect("a remainder is not negative");
-        let known = &mut self.texts[place];
-        if known.0 != code || known.1.is_empty() {
-            known.0 = code;
-            known.1.clear();
-            push_float(&mut known.1, value());
-        }
-        text.push_str(&known.1);
-    }
 }
 
 /// Word of a kind, as tags have it.
@@ -94,21 +66,22 @@ impl Writer {
     pub fn new(fed: &FedChannel) -> Self {
         let FedChannel { node, channel } = fed;
         let quantity = match &channel.scale {
-            Some(Scale::ShuntBus(scale)) => Quantity::Shunt(scale.into()),
+            // Without a resistance there is no current, and no line: infinity cannot be written.
+            Some(Scale::ShuntBus(scale)) if scale.shunt_nanoohms > 0 => Quantity::Shunt(scale.into()),
             Some(Scale::Energy(scale)) => Quantity::Interval(joules_per_code(scale)),
             Some(Scale::Counter(scale)) => Quantity::Counter(joules_per_count(scale)),
-            None => Quantity::Unknown,
+            Some(Scale::ShuntBus(_)) | None => Quantity::Unknown,
         };
-        let tags =
-            [("channel", channel.name.as_str()), ("kind", kind_word(channel.kind())), ("node", node.as_str())];
+        let tags = [("channel", channel.name.as_str()), ("kind", kind_word(channel.kind())), ("node", node.as_str())];
         Self {
             quantity,
             raw_prefix: prefix(series::named("sample"), &tags),
             decimated_prefix: prefix(series::named("sample_decimated"), &tags),
             node: node.to_string(),
             channel: channel.clone(),
-            volts: Remembered::new(),
-            amperes: Remembered::new(),
+            volts: Remembered::default(),
+            amperes: Remembered::default(),
+            watts: Remembered::default(),
         }
     }
 
@@ -129,7 +102,8 @@ impl Writer {
             readings.iter().for_each(|reading| self.sample(reading, axis, lines));
         }
         if let Some(period_ns) = detail.decimated_period_ns {
-            let bin = |reading: &Reading| axis.unix_ns(reading.at).div_euclid(i64::try_from(period_ns).unwrap_or(i64::MAX));
+            let bin =
+                |reading: &Reading| axis.unix_ns(reading.at).div_euclid(i64::try_from(period_ns).unwrap_or(i64::MAX));
             for group in readings.chunk_by(|one, next| bin(one) == bin(next)) {
                 self.group(group, axis, lines);
             }
@@ -149,7 +123,10 @@ impl Writer {
                 text.push_str(",amperes=");
                 self.amperes.push(text, reading.first, || sample.current.get());
                 text.push_str(",watts=");
-                push_float(text, sample.power.get());
+                match one_key(reading) {
+                    Some(key) => self.watts.push(text, key, || sample.power.get()),
+                    None => push_float(text, sample.power.get()),
+                }
             }
             Quantity::Interval(step) => {
                 text.push_str("interval_joules=");
@@ -248,6 +225,12 @@ impl Writer {
             .field("seconds", end.since(start).as_secs_f64())
             .write(axis.unix_ns(start), lines);
     }
+}
+
+/// One number for two codes, another one for any other two; `None` for codes that no chip of 16 bits gives.
+fn one_key(reading: &Reading) -> Option<i64> {
+    let (first, second) = (i16::try_from(reading.first).ok()?, u16::try_from(reading.second).ok()?);
+    Some(i64::from(first) << 16 | i64::from(second))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "codes stay below 2^53, where f64 is exact; as the export has them")]
