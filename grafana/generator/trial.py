@@ -6,7 +6,7 @@ from generator import columns as c
 from generator import links, variables
 from generator.board import Board, annotation
 from generator.charts import curves, states, trend
-from generator.flux import VALID, Column, computed, filters, kept, ordered, pivoted, rows, source
+from generator.flux import RANGE, SAMPLES, VALID, Column, any_of, computed, filters, kept, ordered, pivoted, rows
 from generator.panels import Json, Panel, matching, table
 from generator.series import series
 
@@ -24,13 +24,16 @@ WINDOWED = 'createEmpty: false, timeSrc: "_start")'
 POINTS = 3000
 
 
-def _samples(name: str, field: str) -> str:
-    """A field of samples as it lies there: one table for each node, channel and kind, which are all of its tags.
+def _samples(fields: list[str]) -> str:
+    """Fields of samples as they lie there: one table for each node, channel and kind, which are all of their tags.
 
-    Not grouped before it is thinned: the server then reads means from its storage instead of every sample.
+    Not grouped before they are thinned: the server then reads means from its storage instead of every sample.
     """
-    assert field in series(name).fields, f"{name}.{field}"
-    return source(series(name)) + filters([*CHANNELS, f'r._field == "{field}"'])
+    for field in fields:
+        assert any(field in series(name).fields for name in ("sample", "sample_decimated")), field
+    # Of every sample or of decimated ones: a collector may send both, and one curve is enough.
+    chosen = f'from(bucket: {SAMPLES})\n  |> {RANGE}\n  |> filter(fn: (r) => r._measurement == "${{detail}}")'
+    return chosen + filters([*CHANNELS, any_of("_field", fields)])
 
 
 def _finish(parts: str) -> str:
@@ -44,64 +47,40 @@ def _set(figure: str) -> str:
     return f'\n  |> set(key: "figure", value: "{figure}")'
 
 
-def _raw(field: str) -> str:
+def _curves(quantity: str) -> str:
     """Mean, least and most of what falls on one point of the curve; the same where that is one sample."""
     query = ""
-    for name, function in [("means", "mean"), ("least", "min"), ("most", "max")]:
-        query += f"{name} = {_samples('sample', field)}"
+    for name, function, field in [("means", "mean", "mean"), ("least", "min", "min"), ("most", "max", "max")]:
+        decimated = f"{quantity}_{field}"
+        fields = [quantity, decimated] if decimated in series("sample_decimated").fields else [quantity]
+        query += f"{name} = {_samples(fields)}"
         query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}{_set(function)}\n\n"
     return query + _finish("union(tables: [means, least, most])")
 
 
-def _decimated(fields: list[tuple[str, str, str]]) -> str:
-    query = ""
-    for name, field, function in fields:
-        query += f"{name} = {_samples('sample_decimated', field)}"
-        query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}"
-        query += _set("mean, decimated" if function == "mean" else f"{function}, decimated") + "\n\n"
-    names = [name for name, _, _ in fields]
-    return query + _finish(names[0] if len(names) == 1 else f"union(tables: [{', '.join(names)}])")
-
-
-def of_decimated(name: str) -> str:
-    """What is added to the name of a curve that is not of every sample."""
-    return ", decimated" if name == "sample_decimated" else ""
-
-
-def _counter(name: str) -> str:
-    query = _samples(name, "counter_joules")
+def _counter() -> str:
+    query = _samples(["counter_joules"])
     query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: last, {WINDOWED}"
-    query += "\n  |> derivative(unit: 1s, nonNegative: true)" + _set("slope of the counter" + of_decimated(name))
+    query += "\n  |> derivative(unit: 1s, nonNegative: true)" + _set("slope of the counter")
     return _finish(query)
 
 
-def _intervals(name: str) -> str:
+def _intervals() -> str:
     """Energy of each metering interval by its length, which is the time since the one before."""
-    query = _samples(name, "interval_joules")
+    query = _samples(["interval_joules"])
     query += "\n  |> elapsed(unit: 1ns)\n  |> filter(fn: (r) => r.elapsed > 0)"
     query += "\n  |> map(fn: (r) => ({r with _value: r._value / float(v: r.elapsed) * 1000000000.0}))"
-    query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: mean, {WINDOWED}" + _set(
-        "by metering interval" + of_decimated(name)
-    )
+    query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: mean, {WINDOWED}" + _set("by metering interval")
     return _finish(query)
 
 
 def _power() -> Panel:
-    watts = [("means", "watts_mean", "mean"), ("least", "watts_min", "min"), ("most", "watts_max", "max")]
     return curves(
         "Power",
-        "Power of each channel of the node, as it was sampled: mean, and the least and most of what falls on one "
-        "point. Curves of decimated samples, of counters (slope) and of recordings (energy of each interval by its "
-        "length) where there are such. The coloured stretches are the idle and active windows, the lines the "
-        "beginnings of phases. The kind of the figures is in the curve's name.",
-        [
-            _raw("watts"),
-            _decimated(watts),
-            _counter("sample"),
-            _counter("sample_decimated"),
-            _intervals("sample"),
-            _intervals("sample_decimated"),
-        ],
+        "Power of each channel of the node: mean, and the least and most of what falls on one point. Of counters it is "
+        "the slope, of recordings the energy of each metering interval by its length. The coloured stretches are the "
+        "idle and active windows, the lines the beginnings of phases. The kind of the figures is in the curve's name.",
+        [_curves("watts"), _counter(), _intervals()],
         "watt",
         CURVE,
         "Power",
@@ -121,7 +100,7 @@ def _volts_and_amperes() -> list[Panel]:
                 "begin at zero."
                 if unit == "volt"
                 else f"{title} of each shunt channel: mean, least and most of what falls on one point.",
-                [_raw(field), _decimated([("means", f"{field}_mean", "mean")])],
+                [_curves(field)],
                 unit,
                 CURVE,
                 title,
@@ -404,6 +383,12 @@ def board() -> Board:
                 (CHOSEN_NODE,),
                 every=True,
                 samples=True,
+            ),
+            variables.choice(
+                "detail",
+                "Samples",
+                "Every sample, or those that the sink has decimated: for curves over hours, or where no others are.",
+                [("as sampled", "sample"), ("decimated", "sample_decimated")],
             ),
             variables.samples(),
         ],

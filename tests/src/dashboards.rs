@@ -7,6 +7,7 @@ mod rules_of_place;
 mod rules_of_units;
 pub mod server;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -75,6 +76,19 @@ impl Dashboard {
     /// Its annotation queries.
     pub fn annotations(&self) -> impl Iterator<Item = &Value> {
         list(&self.json["annotations"]["list"])
+    }
+
+    /// The series that a query reads; of one that a picker of fixed words names, all that it may be.
+    fn measurements(&self, flux: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for name in flux::names(flux).measurements {
+            let variable = name.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+            match self.variables().find(|one| variable.is_some_and(|name| one["name"] == name)) {
+                Some(picker) => found.extend(list(&picker["options"]).map(|option| words(&option["value"]).to_owned())),
+                None => drop(found.insert(name)),
+            }
+        }
+        found
     }
 
     /// Every query: of panels, variables and annotations.

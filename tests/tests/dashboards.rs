@@ -72,7 +72,7 @@ fn scenes(dashboard: &Dashboard) -> Vec<Scene> {
         "compare" => vec![scene(&[("a", seed::RUN_A), ("b", seed::RUN_B)])],
         "trial" => vec![
             scene(&[run, ("node", "pi-5")]),
-            scene(&[run, ("node", "pi-zero")]),
+            scene(&[run, ("node", "pi-zero"), ("detail", "sample_decimated")]),
             scene(&[run, ("node", "gpu-host")]),
             scene(&[("run", seed::RUN_RECORDINGS), ("node", "bench")]),
         ],

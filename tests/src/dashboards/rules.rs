@@ -146,7 +146,7 @@ fn ranges_and_buckets(dashboard: &Dashboard, declared: &BTreeMap<String, Series>
                 found.push(format!("{}: a bucket is not read with {range}", query.place));
             }
             let wanted =
-                names(source).measurements.iter().find_map(|name| declared.get(name)).map(|series| &*series.bucket);
+                dashboard.measurements(source).iter().find_map(|name| declared.get(name)).map(|series| &*series.bucket);
             let expected = if wanted == Some("samples") { "\"${samples}\"" } else { "v.defaultBucket" };
             if bucket != expected {
                 found.push(format!("{}: bucket {bucket} is not {expected}", query.place));
@@ -159,11 +159,12 @@ fn ranges_and_buckets(dashboard: &Dashboard, declared: &BTreeMap<String, Series>
 fn declared_names(dashboard: &Dashboard, declared: &BTreeMap<String, Series>, found: &mut Problems) {
     for query in dashboard.queries() {
         let names = names(query.flux);
-        if names.measurements.is_empty() {
+        let measurements = dashboard.measurements(query.flux);
+        if measurements.is_empty() {
             found.push(format!("{}: it names no series", query.place));
         }
         let mut series = Vec::new();
-        for name in &names.measurements {
+        for name in &measurements {
             match declared.get(name) {
                 Some(known) => series.push(known),
                 None => found.push(format!("{}: series {name} is not declared", query.place)),
@@ -185,7 +186,7 @@ fn declared_names(dashboard: &Dashboard, declared: &BTreeMap<String, Series>, fo
 /// Attempts are shown by the switch, or it is one that was chosen.
 fn only_valid(dashboard: &Dashboard, found: &mut Problems) {
     for query in dashboard.queries().into_iter().filter(|query| query.panel.is_some()) {
-        let measurements = names(query.flux).measurements;
+        let measurements = dashboard.measurements(query.flux);
         let is_switched = query.flux.contains("r.valid =~ /^(${valid})$/") || query.flux.contains("== \"${attempt}\"");
         if ATTEMPTS.iter().any(|series| measurements.contains(*series)) && !is_switched {
             found.push(format!("{}: it shows attempts whether they are valid or not", query.place));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::flux::{lists, names};
 use super::rules::columns_of;
-use super::{Dashboard, Query, list, unit, words};
+use super::{Dashboard, list, unit, words};
 use crate::series::{Field, Series};
 
 /// Units of energy, power and what is reckoned from them.
@@ -35,8 +35,8 @@ fn is_energy(field: &Field) -> bool {
     matches!(field.unit.as_str(), "J" | "W" | "g" | "Js")
 }
 
-fn series_of<'a>(query: &Query<'_>, declared: &'a BTreeMap<String, Series>) -> Vec<&'a Series> {
-    names(query.flux).measurements.iter().filter_map(|name| declared.get(name)).collect()
+fn series_of<'a>(dashboard: &Dashboard, flux: &str, declared: &'a BTreeMap<String, Series>) -> Vec<&'a Series> {
+    dashboard.measurements(flux).iter().filter_map(|name| declared.get(name)).collect()
 }
 
 fn field_of<'a>(series: &[&'a Series], name: &str) -> Option<&'a Field> {
@@ -47,7 +47,7 @@ fn field_of<'a>(series: &[&'a Series], name: &str) -> Option<&'a Field> {
 pub(super) fn units(dashboard: &Dashboard, declared: &BTreeMap<String, Series>, found: &mut Vec<String>) {
     for query in dashboard.queries() {
         let Some(panel) = query.panel else { continue };
-        let series = series_of(&query, declared);
+        let series = series_of(dashboard, query.flux, declared);
         let is_table = panel["type"] == "table" || panel["type"] == "stat";
         if !is_table && panel["type"] != "state-timeline" && unit(panel, "").is_none() {
             found.push(format!("{}: no unit", query.place));
@@ -73,15 +73,15 @@ pub(super) fn units(dashboard: &Dashboard, declared: &BTreeMap<String, Series>, 
 }
 
 /// Whether a panel shows energy or power.
-fn shows_energy(panel: &Value, declared: &BTreeMap<String, Series>) -> bool {
+fn shows_energy(dashboard: &Dashboard, panel: &Value, declared: &BTreeMap<String, Series>) -> bool {
     let overrides = list(&panel["fieldConfig"]["overrides"]).flat_map(|changed| list(&changed["properties"]));
     let units = overrides.filter(|property| property["id"] == "unit").map(|property| &property["value"]);
     let by_unit = units.chain([&panel["fieldConfig"]["defaults"]["unit"]]).any(|unit| ENERGY.contains(&words(unit)));
     by_unit
         || list(&panel["targets"]).any(|target| {
-            let query = Query { place: String::new(), flux: words(&target["query"]), panel: None };
-            let series = series_of(&query, declared);
-            let shown = columns_of(query.flux);
+            let flux = words(&target["query"]);
+            let series = series_of(dashboard, flux, declared);
+            let shown = columns_of(flux);
             shown.iter().any(|name| field_of(&series, name).is_some_and(is_energy))
         })
 }
@@ -89,7 +89,7 @@ fn shows_energy(panel: &Value, declared: &BTreeMap<String, Series>) -> bool {
 /// A panel that shows energy or power says where its figures come from.
 pub(super) fn kinds(dashboard: &Dashboard, declared: &BTreeMap<String, Series>, found: &mut Vec<String>) {
     for query in dashboard.queries() {
-        let Some(panel) = query.panel.filter(|panel| shows_energy(panel, declared)) else { continue };
+        let Some(panel) = query.panel.filter(|panel| shows_energy(dashboard, panel, declared)) else { continue };
         let columns = columns_of(query.flux);
         let has_column = columns.iter().any(|column| column == "kind");
         let defaults = &panel["fieldConfig"]["defaults"];
@@ -112,7 +112,7 @@ pub(super) fn kinds(dashboard: &Dashboard, declared: &BTreeMap<String, Series>, 
 pub(super) fn one_kind_a_mean(dashboard: &Dashboard, declared: &BTreeMap<String, Series>, found: &mut Vec<String>) {
     const MEANS: [&str; 6] = ["mean(", "median(", "sum(", "aggregateWindow(", "min(", "max("];
     for query in dashboard.queries() {
-        let series = series_of(&query, declared);
+        let series = series_of(dashboard, query.flux, declared);
         let reads_energy = names(query.flux).fields.iter().any(|name| field_of(&series, name).is_some_and(is_energy));
         if !reads_energy {
             continue;

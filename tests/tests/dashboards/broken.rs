@@ -112,6 +112,11 @@ fn names_that_no_series_file_declares() -> Result<()> {
     check_queries("compare", "framwork is neither declared", "r.framework", "r.framwork")?;
     check_queries("training", "watt_hours is neither declared", "{r with watt_hours", "{r with watts")?;
     check_queries("trial", "sensors is neither declared", "\"sensor\"", "\"sensors\"")?;
+    check("trial", "series samples is not declared", |json| {
+        let variables = json["templating"]["list"].as_array_mut().expect("variables");
+        let detail = variables.iter_mut().find(|variable| variable["name"] == "detail").expect("there");
+        detail["options"][0]["value"] = json!("samples");
+    })?;
     check_queries("compare", "it names no series", "r._measurement == \"result\"", "true")
 }
 
