@@ -34,6 +34,7 @@ class Board:
     from_time: str = "now-1y"
     annotations: list[Json] = field(default_factory=list)
     refresh: str = ""
+    is_timeless: bool = False
     _panels: list[Json] = field(default_factory=list)
     _x: int = 0
     _y: int = 0
@@ -90,6 +91,7 @@ class Board:
             "graphTooltip": 1,
             "timezone": "browser",
             "time": {"from": self.from_time, "to": "now"},
+            "timepicker": {"hidden": self.is_timeless},
             "refresh": self.refresh,
             "annotations": {"list": self.annotations},
             "templating": {"list": self.variables},

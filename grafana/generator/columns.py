@@ -32,8 +32,8 @@ PER_CORRECT = [
 ]
 
 INTERVALS = (
-    "± 95 % t is the t interval of the mean over replicates: how much trials scatter. ± k = 2 is the expanded uncertainty "
-    "of the sensor: how far all replicates may be off together. Neither holds the other."
+    "± 95 % t is the t interval of the mean over replicates: how much trials scatter. ± k = 2 is the expanded "
+    "uncertainty of the sensor: how far all replicates may be off together. Neither holds the other."
 )
 
 KINDS_APART = "Figures of different kinds (measured, measured elsewhere, estimated, simulated) are never averaged."

@@ -5,8 +5,9 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board
+from generator.charts import Marks, scatter
 from generator.flux import Column, computed, kept, ordered, pivoted, rows
-from generator.panels import Marks, Panel, scatter, table
+from generator.panels import Panel, table
 
 A_OR_B = '(r.run == "${a}" or r.run == "${b}")'
 PICK = Column("pick", "A/B", 'if r.run == "${a}" then "A" else "B"', width=45)
@@ -75,6 +76,7 @@ def board() -> Board:
             variables.run("a", "Run A", "The run that is looked at."),
             variables.run("b", "Run B", "A second run to hold against it, or none.", or_none=True),
         ],
+        is_timeless=True,
     )
     _overview(made)
     _energy(made)
@@ -92,7 +94,7 @@ def _overview(made: Board) -> None:
         Column("run", "Run", link=links.TO_RUN, width=150),
         Column("experiment", "Experiment", link=links.TO_TECHNIQUES),
         Column("dataset", "Data set", link=links.TO_TRAINING),
-        Column("state", "State"),
+        Column("state", "State", good="completed", bad="incomplete"),
         Column("kinds", "Kinds of figures", width=180),
         c.STARTED,
         Column("seconds", "Length"),
@@ -109,8 +111,8 @@ def _overview(made: Board) -> None:
     made.add(
         table(
             "The runs",
-            "What was executed. A click on the run leads to its attempts, on the experiment to its techniques, on the data "
-            "set to its training.",
+            "What was executed. A click on the run leads to its attempts, on the experiment to its techniques, on the "
+            "data set to its training.",
             rows("run", columns, [A_OR_B], ["pick"]),
             columns,
             ["run"],
@@ -123,7 +125,7 @@ def _overview(made: Board) -> None:
         table(
             "Warnings",
             "What a reader must doubt before using a figure of these runs. Empty where nothing is to be doubted.",
-            rows("run", warnings, [A_OR_B, "exists r.warnings"], ["pick"]),
+            rows("run", warnings, [A_OR_B, 'r.warnings != ""'], ["pick"]),
             warnings,
             ["run"],
         ),
@@ -140,9 +142,10 @@ def _energy(made: Board) -> None:
             "joules_per_inference",
             "Energy per inference, total",
             True,
-            "One mark a treatment and node. Circles are run A, squares run B; the colour is the kind of the energy. A ring "
-            "marks the Pareto front: no comparable row is at least as accurate for fewer joules. Rows that differ in node, "
-            "sensor or kind are not comparable, so each such group has a front of its own. A click leads to the attempts.",
+            "One mark a treatment and node. Circles are run A, squares run B; the colour is the kind of the energy. A "
+            "ring marks the Pareto front: no comparable row is at least as accurate for fewer joules. Rows that differ "
+            "in node, sensor or kind are not comparable, so each such group has a front of its own. A click leads to "
+            "the attempts.",
         ),
         12,
         12,
@@ -153,30 +156,30 @@ def _energy(made: Board) -> None:
             "joules_per_inference_above_idle",
             "Energy per inference, above idle",
             False,
-            "The same with the energy above the idle power around each inference. The Pareto front is of total energy, so it "
-            "is not marked here.",
+            "The same with the energy above the idle power around each inference. The Pareto front is of total energy, "
+            "so it is not marked here.",
         ),
         12,
         12,
     )
     columns = [
         *WHO,
-        c.STARTED,
-        c.RUN,
         *c.PER_CORRECT,
         *c.PER_INFERENCE,
         *c.ABOVE_IDLE,
         Column("watts_mean", "Power"),
-        Column("joule_seconds_per_inference", "Energy × delay"),
+        Column("joule_seconds_per_inference", "Energy-delay product"),
         Column("replicate_count_valid", "Replicates"),
         Column("notes", "Notes", width=300),
+        c.RUN,
+        c.STARTED,
     ]
     columns[1] = Column("treatment", "Treatment", link=links.TO_TRIALS, width=190)
     made.add(
         table(
             "Energy of a correct inference",
-            f"The energy of an inference divided by the accuracy, beside total energy and energy above idle. {c.INTERVALS} "
-            f"{c.KINDS_APART} A click on the treatment leads to the attempts.",
+            f"The energy of an inference divided by the accuracy, beside total energy and energy above idle. "
+            f"{c.INTERVALS} {c.KINDS_APART} A click on the treatment leads to the attempts.",
             rows("result", columns, [A_OR_B, INFERENCES], ["pick", "joules_per_correct_inference"]),
             columns,
             ["result"],
@@ -191,8 +194,6 @@ def _first_question(made: Board) -> None:
     columns = [
         *WHO,
         c.FRAMEWORK,
-        c.STARTED,
-        c.RUN,
         Column("train_seconds", "Training"),
         Column("train_joules", "Energy of training"),
         Column("train_joules_interval95_half_width", "± 95 % t, training"),
@@ -208,13 +209,18 @@ def _first_question(made: Board) -> None:
         Column("job_joules_interval95_half_width", "± 95 % t, job"),
         Column("job_joules_expanded_uncertainty", "± k = 2, job"),
         Column("joules_per_inference_above_idle", "Whole job above idle"),
+        Column("joules_per_inference_above_idle_interval95_half_width", "± 95 % t, above idle"),
+        Column("joules_per_inference_above_idle_expanded_uncertainty", "± k = 2, above idle"),
         Column("job_co2_grams", "CO2 of the whole job"),
+        c.RUN,
+        c.STARTED,
     ]
     columns[1] = Column("treatment", "Treatment", link=links.TO_TRAINING, width=190)
     made.add(
         table(
             "Cost of training and evaluation",
-            "Means over the replicates of each training job: seconds, joules, watt-hours and grams of CO2, by the run's one "
+            "Means over the replicates of each training job: seconds, joules, watt-hours and grams of CO2, by the "
+            "run's one "
             f"carbon intensity. {c.INTERVALS} A click on the treatment leads to epochs and phases.",
             rows("result", columns, [A_OR_B, 'r.workload == "train"'], ["pick", "treatment", "node"]),
             columns,
@@ -243,15 +249,15 @@ def _second_question(made: Board) -> None:
         Column("parameter_count", "Parameters"),
         Column("mac_count", "MACs"),
         Column("number_format", "Number format"),
-        Column("is_suspect", "Suspect"),
+        Column("is_suspect", "Suspect", bad="true"),
         Column("replicate_count_valid", "Replicates"),
     ]
     made.add(
         table(
             "Quality and size of each model",
-            "Accuracy is the mean over replicates where each has a model of its own; ± 95 % t is its interval over them. "
-            "Precision, recall and F1 are macro averages over the classes. A suspect model lies more than 3 points below "
-            "its float32 parent and is left out of the answers.",
+            "Accuracy is the mean over replicates where each has a model of its own; ± 95 % t is its interval over "
+            "them. Precision, recall and F1 are macro averages over the classes. A suspect model lies more than 3 "
+            "points below its float32 parent and is left out of the answers.",
             rows("result", columns, [A_OR_B, "exists r.accuracy"], ["pick", "workload", "treatment", "node"]),
             columns,
             ["result"],
@@ -298,8 +304,8 @@ def _answers(made: Board) -> None:
     made.add(
         table(
             "Answers in sentences",
-            "What each run answers, in the words of its report. A difference is shown when p, after Holm's correction, is "
-            "below 0.05.",
+            "What each run answers, in the words of its report. A difference is shown when p, after Holm's correction, "
+            "is below 0.05.",
             rows("answer", answers, [A_OR_B], ["pick", "question", "_time"]),
             answers,
             ["answer"],
@@ -332,7 +338,8 @@ def comparisons(title: str, where: str, first: list[Column], question: str = "")
     return table(
         title,
         "A treatment against its reference over replicates (Welch). Differences of energies are in per cent of the "
-        "reference, with Fieller's interval; those of accuracies in points. The interval is not corrected, p (Holm) is.",
+        "reference, with Fieller's interval; those of accuracies in points. The interval is not corrected, p (Holm) "
+        "is.",
         rows("comparison", columns, conditions, ["question", "quantity", "treatment"]),
         columns,
         ["comparison"],

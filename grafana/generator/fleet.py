@@ -5,8 +5,9 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board
+from generator.charts import curves, states
 from generator.flux import Column, computed, curve, filters, kept, latest, ordered, pivoted, source
-from generator.panels import Panel, curves, numbers, states, table
+from generator.panels import Panel, judged, numbers, table
 from generator.series import series
 from generator.trial import gaps, losses
 
@@ -23,12 +24,13 @@ THROTTLE = [
 
 
 def _words(bits: list[tuple[str, int]]) -> str:
-    """A formula: bits into words, with "fine" for none of them and nothing for a machine that cannot tell."""
+    """A formula: bits into words, and "fine" for none of them."""
     parts = " + ".join(
         f'(if bitwise.sand(a: r.throttled_bits, b: {bit}) > 0 then "{word}; " else "")' for word, bit in bits
     )
     mask = sum(bit for _, bit in bits)
-    return f'if not exists r.throttled_bits then "" else if bitwise.sand(a: r.throttled_bits, b: {mask}) == 0 then "fine" else {parts}'
+    is_fine = f"bitwise.sand(a: r.throttled_bits, b: {mask}) == 0"
+    return f'if {is_fine} then "fine" else strings.trimSuffix(v: {parts}, suffix: "; ")'
 
 
 NOW_WORDS = _words([(word, now) for word, now, _ in THROTTLE])
@@ -38,7 +40,7 @@ BOOT_WORDS = _words([(word, since) for word, _, since in THROTTLE])
 def _nodes(made: Board) -> None:
     columns = [
         Column("node", "Node", width=120, link=links.TO_NODE_NOW),
-        Column("connected", "Connected", width=100),
+        Column("connected", "Connected", width=100, good="true", bad="false"),
         Column("running", "Executes", width=220),
         Column("last_seen", "Last heard of", "time(v: r.last_seen_unix_ns)", width=160),
         Column("agent_version", "Agent", width=90),
@@ -54,9 +56,9 @@ def _nodes(made: Board) -> None:
     made.add(
         table(
             "Nodes",
-            "Each node as the collector saw it last in the time shown: whether its agent is connected, what it executes "
-            "(run, trial, attempt; empty when free), its sensors with source, rate and kind, and what arrived of it. A click "
-            "on a node leads to its power.",
+            "Each node as the collector saw it last in the time shown: whether its agent is connected, what it "
+            "executes (run, trial, attempt; empty when free), its sensors with source, rate and kind, and what arrived "
+            "of it. A click on a node leads to its power.",
             latest("node", columns, "node", [NODES]),
             columns,
             ["node"],
@@ -77,7 +79,7 @@ def _nodes(made: Board) -> None:
             "When the agent of each node was connected. A gap in the line: the collector itself said nothing.",
             connected,
             NODE_NAME,
-            {"connected": {"color": "green", "index": 0}, "gone": {"color": "red", "index": 1}},
+            judged("connected", "gone"),
         ),
         12,
         7,
@@ -85,11 +87,11 @@ def _nodes(made: Board) -> None:
     throttled = [
         c.NODE,
         Column("_time", "Looked", width=160),
-        Column("now", "Now", NOW_WORDS),
-        Column("boot", "Since boot", BOOT_WORDS),
+        Column("now", "Now", NOW_WORDS, good="fine", bad="*"),
+        Column("boot", "Since boot", BOOT_WORDS, good="fine", bad="*"),
     ]
     throttled_query = (
-        'import "bitwise"\n\n'
+        'import "bitwise"\nimport "strings"\n\n'
         + pivoted("agent", throttled, [NODES, "exists r.throttled_bits"])
         + computed(throttled)
         + '\n  |> group(columns: ["node"])\n  |> sort(columns: ["_time"])\n  |> last(column: "_time")\n  |> group()'
@@ -99,8 +101,9 @@ def _nodes(made: Board) -> None:
     made.add(
         table(
             "Throttling",
-            "What a Raspberry Pi's firmware said last: undervoltage, frequency capped, throttled, or the soft temperature "
-            "limit, now and since its boot. Other machines tell none. An attempt during which any of it held is invalid.",
+            "What a Raspberry Pi's firmware said last: undervoltage, frequency capped, throttled, or the soft "
+            "temperature limit, now and since its boot. Other machines tell none. An attempt during which any of it "
+            "held is invalid.",
             throttled_query,
             throttled,
             ["agent"],
@@ -113,13 +116,13 @@ def _nodes(made: Board) -> None:
         states(
             "Throttling over time",
             "The firmware's words at each look, every 10 s.",
-            'import "bitwise"\n\n'
+            'import "bitwise"\nimport "strings"\n\n'
             + pivoted("agent", over_time, [NODES, "exists r.throttled_bits"])
             + computed(over_time)
             + kept(over_time)
             + '\n  |> group(columns: ["node"])\n  |> sort(columns: ["_time"])',
             NODE_NAME,
-            {"fine": {"color": "green", "index": 0}},
+            judged("fine", "*"),
         ),
         12,
         6,
@@ -144,8 +147,8 @@ def _sensors(made: Board) -> None:
     made.add(
         curves(
             "Power of each channel, mean of 10 s",
-            "Kept when raw samples have expired. Shunt channels alone; the kind of the figures is in the curve's name. Mean "
-            "of what falls on one point.",
+            "Kept when raw samples have expired. Shunt channels alone; the kind of the figures is in the curve's name. "
+            "Mean of what falls on one point.",
             [curve("sample_10s", "watts_mean", ["node", "channel", "kind"], where=[NODES])],
             "watt",
             "${__field.labels.node} ${__field.labels.channel} (${__field.labels.kind})",
@@ -186,8 +189,8 @@ def _clocks(made: Board) -> None:
     made.add(
         curves(
             "Clock offset since the first probe shown",
-            "How far Unix time ran away from each node's monotonic clock, by every probe: a slope is drift, a step a clock "
-            "that was set. A restart of the machine is a step, too, because its monotonic clock begins anew.",
+            "How far Unix time ran away from each node's monotonic clock, by every probe: a slope is drift, a step a "
+            "clock that was set. A restart of the machine is a step, too, because its monotonic clock begins anew.",
             [offset],
             "ns",
             NODE_NAME,
@@ -212,8 +215,8 @@ def _clocks(made: Board) -> None:
     made.add(
         curves(
             "Axis error",
-            "How far the time axis of a node's samples lags behind the collector's clock. The axis keeps one offset for a "
-            "start of the agent, so that no interval is ever stretched, and clocks drift.",
+            "How far the time axis of a node's samples lags behind the collector's clock. The axis keeps one offset "
+            "for a start of the agent, so that no interval is ever stretched, and clocks drift.",
             [curve("clock", "axis_error_ns", ["node"], where=[NODES])],
             "ns",
             NODE_NAME,
@@ -293,8 +296,8 @@ def _collector(made: Board) -> None:
     made.add(
         numbers(
             "Collector now",
-            "What the collector said of itself last in the time shown. Lines that InfluxDB refused are kept, with the reason, "
-            "in the collector's store.",
+            "What the collector said of itself last in the time shown. Lines that InfluxDB refused are kept, with the "
+            "reason, in the collector's store.",
             query,
             columns,
             ["collector"],

@@ -10,8 +10,12 @@ from generator.series import Series, series
 
 RANGE = "range(start: v.timeRangeStart, stop: v.timeRangeStop)"
 
-# The datasource's own bucket holds the results. Raw samples lie in another one, because they expire; the dashboards that
-# need it have a variable for its name.
+# What is chosen by its run is found by its run: whoever looks at the power of ten seconds still sees all attempts
+# beside it, and a run of last year is no other than one of today.
+EVER = "range(start: 0)"
+
+# The datasource's own bucket holds the results. Raw samples lie in another one, because they expire; the dashboard that
+# needs it has a variable for its name.
 RESULTS = "v.defaultBucket"
 SAMPLES = '"${samples}"'
 
@@ -26,8 +30,9 @@ VALID = "r.valid =~ /^(${valid})$/"
 class Column:
     """One column of a table: a tag or field, or a formula over some, with the words above it.
 
-    `unit` overrides that of the series file, and must be given for a formula that is a number. `link` names a dashboard's
-    address that a click leads to.
+    `unit` overrides that of the series file, and must be given for a formula that is a number. `link` is the address
+    that a click leads to, with its words. `good` and `bad` are the values that are shown in green and orange; `bad` is
+    `*` for all others.
     """
 
     name: str
@@ -39,12 +44,15 @@ class Column:
     link: tuple[str, str] | None = None
     wrap: bool = False
     colour: str = ""
+    good: str = ""
+    bad: str = ""
 
 
-def source(declared: Series) -> str:
-    """Begins a query on a series."""
+def source(declared: Series, where: Iterable[str] = ()) -> str:
+    """Begins a query on a series: in the time that is shown, or ever when a run is chosen."""
     bucket = SAMPLES if declared.bucket == "samples" else RESULTS
-    return f'from(bucket: {bucket})\n  |> {RANGE}\n  |> filter(fn: (r) => r._measurement == "{declared.name}")'
+    time = EVER if any('r.run == "${' in condition for condition in where) else RANGE
+    return f'from(bucket: {bucket})\n  |> {time}\n  |> filter(fn: (r) => r._measurement == "{declared.name}")'
 
 
 def names_in(formula: str) -> list[str]:
@@ -86,7 +94,7 @@ def pivoted(name: str, columns: Sequence[Column], where: Sequence[str], also: Se
     later = [condition for condition in where if condition not in tags]
     read = [name for condition in later for name in names_in(condition)]
     fields = wanted_fields(declared, columns, [*also, *read])
-    query = source(declared) + filters([*tags, any_of("_field", fields)])
+    query = source(declared, tags) + filters([*tags, any_of("_field", fields)])
     query += '\n  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")\n  |> group()'
     return query + filters(later)
 

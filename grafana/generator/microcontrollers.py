@@ -5,8 +5,9 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board
+from generator.charts import trend
 from generator.flux import VALID, Column, computed, kept, ordered, pivoted, rows
-from generator.panels import Panel, curves, table
+from generator.panels import Panel, table
 
 WHICH = ['r.run == "${run}"', "r.treatment =~ /^${treatment:regex}$/"]
 
@@ -22,13 +23,21 @@ COUNTED = "r.inference_count > 0"
 
 
 def _windows() -> str:
-    wanted = [c.TREATMENT, c.NODE, c.KIND, Column("_time", ""), OF_A_WINDOW]
+    """Windows of each treatment in their order, one column for each: `x` is their number."""
+    label = Column("label", "", 'r.treatment + " on " + r.node + " (" + r.kind + ")"')
+    wanted = [c.TREATMENT, c.NODE, c.KIND, Column("_time", ""), OF_A_WINDOW, label]
     return (
         pivoted("window", wanted, [*ACTIVE, COUNTED])
         + computed(wanted)
         + kept(wanted)
-        + '\n  |> group(columns: ["treatment", "node", "kind"])\n  |> rename(columns: {energy: "_value"})'
-        + '\n  |> sort(columns: ["_time"])'
+        + """
+  |> group(columns: ["label", "kind"])
+  |> sort(columns: ["_time"])
+  |> map(fn: (r) => ({r with number: 1}))
+  |> cumulativeSum(columns: ["number"])
+  |> group()
+  |> pivot(rowKey: ["number"], columnKey: ["label"], valueColumn: "energy")
+  |> sort(columns: ["number"])"""
     )
 
 
@@ -37,9 +46,9 @@ def _score() -> Panel:
         c.TREATMENT,
         c.NODE,
         c.KIND,
-        Column("median", "Score: median of the windows", unit="joule"),
-        Column("least", "Least window", unit="joule"),
-        Column("most", "Most window", unit="joule"),
+        Column("median", "Score: median of the windows", unit="joule", decimals=3),
+        Column("least", "Least window", unit="joule", decimals=3),
+        Column("most", "Most window", unit="joule", decimals=3),
         Column("windows", "Windows", unit="none"),
     ]
     wanted = [c.TREATMENT, c.NODE, c.KIND, OF_A_WINDOW]
@@ -59,7 +68,7 @@ def _score() -> Panel:
     ]
     for name, call, figure in figures:
         # Not the function's own name, which would then call itself.
-        query += f'\nof_{name} = windows\n  |> {call}\n'
+        query += f"\nof_{name} = windows\n  |> {call}\n"
         query += f'  |> map(fn: (r) => ({{{who}, name: "{name}", figure: {figure}}}))\n'
     query += (
         f"\nunion(tables: [{', '.join(f'of_{name}' for name, _, _ in figures)}])\n  |> group()"
@@ -71,7 +80,8 @@ def _score() -> Panel:
     )
     return table(
         "Score",
-        "Median over the active windows of the energy of one inference, as benchmarks of microcontrollers score it, with the "
+        "Median over the active windows of the energy of one inference, as benchmarks of microcontrollers score it, "
+        "with the "
         f"least and the most. {c.KINDS_APART}",
         query,
         shown,
@@ -99,6 +109,7 @@ def board() -> Board:
             ),
             variables.valid(),
         ],
+        is_timeless=True,
     )
     made.section("Energy of an inference")
     made.add(_score(), 24, 7)
@@ -121,7 +132,8 @@ def board() -> Board:
     made.add(
         table(
             "Results",
-            "Means over the replicates, total and above idle. A recording was measured elsewhere: its meter, not ours, made "
+            "Means over the replicates, total and above idle. A recording was measured elsewhere: its meter, not ours, "
+            "made "
             f"the figures. {c.INTERVALS}",
             rows("result", columns, [*WHICH, *recordings], ["treatment", "node"]),
             columns,
@@ -131,13 +143,13 @@ def board() -> Board:
         8,
     )
     made.section("Windows")
-    chart = curves(
+    chart = trend(
         "Energy of an inference, by window",
-        "One point for each active window: its energy by the inferences inside. The line joins windows of one treatment. "
-        "The kind is in the name.",
-        [_windows()],
+        "One point for each active window, in their order: its energy by the inferences inside. The line joins windows "
+        "of one treatment. The kind is in the name.",
+        _windows(),
+        ("number", "none", "Window"),
         "joule",
-        "${__field.labels.treatment} on ${__field.labels.node} (${__field.labels.kind})",
         "Energy per inference",
     )
     chart.defaults["custom"]["showPoints"] = "always"
@@ -149,7 +161,7 @@ def board() -> Board:
         Column("phase", "Window", width=80),
         Column("channel", "Recording", width=160),
         c.KIND,
-        Column("valid", "Valid", width=70),
+        Column("valid", "Valid", width=70, good="true", bad="false"),
         Column("trial", "Trial"),
         Column("attempt", "Attempt"),
         Column("seconds", "Length"),

@@ -1,7 +1,8 @@
-"""Panels: each kind of picture once, with the rules that hold for all of them.
+"""Panels, tables and numbers, with the rules that hold for all of them.
 
-A panel has a description and units. One that shows energy or power says where its figures come from: `kind` is a column of
-a table, a part of a curve's name, or the name of a column of points or bars, and figures of two kinds are never one mark.
+A panel has a description and units. One that shows energy or power says where its figures come from: `kind` is a column
+of a table, a part of a curve's name, or the name of a column of points or bars, and figures of two kinds are never one
+mark.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generator.flux import Column
-from generator.series import ENERGY, series
+from generator.series import DECIMALS, ENERGY, series
 
 Json = dict[str, Any]
 
@@ -91,6 +92,20 @@ def kind_cell() -> Json:
     )
 
 
+def judged(good: str, bad: str) -> list[Json]:
+    """Mappings of values to green and orange; `bad` is `*` for whatever is not good."""
+    values = {
+        value: {"color": colour, "index": index}
+        for index, (value, colour) in enumerate([(good, "green"), (bad, "orange")])
+    }
+    others = {"pattern": f"^(?!{good}$).+", "result": {"color": "orange", "index": 2}}
+    known: Json = {
+        "type": "value",
+        "options": {value: found for value, found in values.items() if value not in ("", "*")},
+    }
+    return [known, {"type": "regex", "options": others}] if bad == "*" else [known]
+
+
 def unit_of(column: Column, names: Sequence[str]) -> str | None:
     """The unit of a column: its own, or that of the one declared field that has its name."""
     if column.unit:
@@ -126,17 +141,22 @@ def table(
         properties: Json = {"displayName": column.title}
         if unit:
             properties["unit"] = unit
-        if column.decimals is not None:
-            properties["decimals"] = column.decimals
+        decimals = column.decimals if column.decimals is not None else DECIMALS.get(unit or "")
+        if decimals is not None:
+            properties["decimals"] = decimals
         if column.width:
             properties["custom_width"] = column.width
-        if column.wrap:
-            properties["custom_cellOptions"] = {"type": "auto", "wrapText": True}
         if column.link:
             properties["links"] = [{"title": column.link[0], "url": column.link[1], "targetBlank": False}]
         if column.colour:
             properties["color"] = {"mode": "fixed", "fixedColor": column.colour}
-            properties["custom_cellOptions"] = {"type": "color-text"}
+        if column.good or column.bad:
+            properties["mappings"] = judged(column.good, column.bad)
+            properties["color"] = {"mode": "fixed", "fixedColor": "text"}
+        if column.wrap or column.colour or column.good or column.bad:
+            is_coloured = column.colour or column.good or column.bad
+            cell: Json = {"type": "color-text" if is_coloured else "auto"}
+            properties["custom_cellOptions"] = {**cell, "wrapText": True} if column.wrap else cell
         overrides.append(kind_cell() if column.name == "kind" else override(column.name, **properties))
     if is_energy and "kind" not in shown:
         raise ValueError(f"{title}: shows energy or power without its kind")
@@ -144,6 +164,7 @@ def table(
     defaults: Json = {"custom": {"align": "auto", "filterable": True, "minWidth": 70}}
     if default_unit:
         defaults["unit"] = default_unit
+        defaults["decimals"] = DECIMALS.get(default_unit, 2)
     return Panel(
         "table",
         title,
@@ -153,234 +174,6 @@ def table(
         defaults,
         overrides,
         [{"id": "organize", "options": {"excludeByName": {}, "indexByName": order, "renameByName": {}}}],
-    )
-
-
-def curves(
-    title: str,
-    description: str,
-    queries: Sequence[str],
-    unit: str,
-    name: str,
-    axis: str = "",
-    from_zero: bool = True,
-    steps: bool = False,
-    overrides: Sequence[Json] = (),
-    points: int = 0,
-    thin: str = "",
-) -> Panel:
-    """Curves over time, each named by its labels; `name` holds them as `${__field.labels.node}`.
-
-    Raises:
-        ValueError: It shows energy or power and the names of the curves lack the kind.
-    """
-    if unit in ENERGY and "labels.kind" not in name:
-        raise ValueError(f"{title}: shows energy or power without its kind")
-    custom = {
-        "drawStyle": "line",
-        "lineWidth": 1,
-        "fillOpacity": 0,
-        "showPoints": "auto",
-        "pointSize": 4,
-        "spanNulls": False,
-        "lineInterpolation": "stepAfter" if steps else "linear",
-        "axisLabel": axis,
-    }
-    defaults: Json = {"unit": unit, "displayName": name, "custom": custom}
-    if from_zero:
-        defaults["min"] = 0
-    changed = list(overrides)
-    if thin:
-        changed.append(matching(thin, custom_lineStyle={"fill": "dash", "dash": [4, 4]}, custom_lineWidth=1))
-    return Panel(
-        "timeseries",
-        title,
-        description,
-        list(queries),
-        {
-            "legend": {"showLegend": True, "displayMode": "table", "placement": "bottom", "calcs": ["mean", "max"]},
-            "tooltip": {"mode": "multi", "sort": "desc"},
-        },
-        defaults,
-        changed,
-        further={"maxDataPoints": points} if points else {},
-    )
-
-
-@dataclass(frozen=True)
-class Marks:
-    """Points of one frame of an XY chart, a column of them for each kind; with `ring`, rings around other points."""
-
-    frame: int
-    name: str
-    shape: str = "circle"
-    ring: bool = False
-
-
-def scatter(
-    title: str,
-    description: str,
-    queries: Sequence[str],
-    x: tuple[str, str, str],
-    y: tuple[str, str],
-    marks: Sequence[Marks],
-    links: Sequence[Json] = (),
-) -> Panel:
-    """Points of one figure over another. Every query answers one wide frame: `x`, and one column for each kind.
-
-    `x` is the column, its unit and its words; `y` the unit and the words. A column is called by its marks and its kind.
-    """
-    x_name, x_unit, x_words = x
-    y_unit, y_words = y
-    chosen = []
-    overrides = [
-        override(x_name, unit=x_unit, min=0, displayName=x_words, custom_axisLabel=x_words),
-    ]
-    for mark in marks:
-        for kind in KINDS:
-            chosen.append(
-                {
-                    "name": {"fixed": f"{mark.name}, {kind}"},
-                    "frame": {"matcher": {"id": "byIndex", "options": mark.frame}},
-                    "x": {"matcher": {"id": "byName", "options": x_name}},
-                    "y": {"matcher": {"id": "byName", "options": f"{mark.name}, {kind}"}},
-                }
-            )
-            style: Json = {
-                "custom_pointShape": mark.shape,
-                "color": {"mode": "fixed", "fixedColor": KINDS[kind]},
-            }
-            if mark.ring:
-                style |= {"custom_pointSize": {"fixed": 17}, "custom_fillOpacity": 0, "custom_pointStrokeWidth": 2}
-            else:
-                style["links"] = list(links)
-            overrides.append(override(f"{mark.name}, {kind}", **style))
-    custom = {
-        "show": "points",
-        "pointSize": {"fixed": 9},
-        "pointStrokeWidth": 1,
-        "fillOpacity": 60,
-        "axisLabel": y_words,
-    }
-    return Panel(
-        "xychart",
-        title,
-        description,
-        list(queries),
-        {
-            "mapping": "manual",
-            "series": chosen,
-            "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
-            "tooltip": {"mode": "single", "sort": "none"},
-        },
-        {"unit": y_unit, "custom": custom},
-        overrides,
-    )
-
-
-def bars(
-    title: str,
-    description: str,
-    query: str,
-    x: str,
-    unit: str,
-    axis: str,
-    overrides: Sequence[Json] = (),
-    from_zero: bool = True,
-) -> Panel:
-    """Bars side by side: `x` is the column of words below them, every other column a set of bars.
-
-    Raises:
-        ValueError: It shows energy and its columns are not the kinds.
-    """
-    if unit in ENERGY and 'columnKey: ["kind"' not in query:
-        raise ValueError(f"{title}: shows energy or power without its kind")
-    defaults: Json = {"unit": unit, "custom": {"fillOpacity": 80, "lineWidth": 1, "axisLabel": axis}}
-    if from_zero:
-        defaults["min"] = 0
-    return Panel(
-        "barchart",
-        title,
-        description,
-        [query],
-        {
-            "xField": x,
-            "orientation": "horizontal",
-            "showValue": "always",
-            "stacking": "none",
-            "groupWidth": 0.8,
-            "barWidth": 0.9,
-            "fullHighlight": False,
-            "xTickLabelMaxLength": 60,
-            "xTickLabelRotation": 0,
-            "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
-            "tooltip": {"mode": "single", "sort": "none"},
-        },
-        defaults,
-        [*kind_colours(), *overrides],
-    )
-
-
-def trend(
-    title: str,
-    description: str,
-    query: str,
-    x: tuple[str, str, str],
-    unit: str,
-    axis: str,
-    from_zero: bool = True,
-    overrides: Sequence[Json] = (),
-    style: str = "line",
-) -> Panel:
-    """Curves over a number other than time: `x` is the column, its unit and its words."""
-    name, x_unit, words = x
-    custom = {
-        "drawStyle": style,
-        "lineWidth": 2 if style == "line" else 1,
-        "fillOpacity": 0 if style == "line" else 70,
-        "showPoints": "auto",
-        "pointSize": 5,
-        "axisLabel": axis,
-    }
-    defaults: Json = {"unit": unit, "custom": custom}
-    if from_zero:
-        defaults["min"] = 0
-    return Panel(
-        "trend",
-        title,
-        description,
-        [query],
-        {
-            "xField": name,
-            "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
-            "tooltip": {"mode": "multi", "sort": "none"},
-        },
-        defaults,
-        [override(name, unit=x_unit, displayName=words, decimals=0 if x_unit == "none" else None), *overrides],
-    )
-
-
-def states(title: str, description: str, query: str, name: str, mappings: Json) -> Panel:
-    """Words over time, one line for each set of labels."""
-    return Panel(
-        "state-timeline",
-        title,
-        description,
-        [query],
-        {
-            "mergeValues": True,
-            "showValue": "auto",
-            "alignValue": "left",
-            "rowHeight": 0.85,
-            "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
-            "tooltip": {"mode": "single", "sort": "none"},
-        },
-        {
-            "displayName": name,
-            "mappings": [{"type": "value", "options": mappings}],
-            "custom": {"fillOpacity": 75, "lineWidth": 0},
-            "color": {"mode": "palette-classic"},
-        },
     )
 
 

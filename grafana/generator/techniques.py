@@ -5,9 +5,10 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board
+from generator.charts import bars
 from generator.compare import comparisons
 from generator.flux import Column, computed, kept, ordered, pivoted
-from generator.panels import Panel, bars, matching, table
+from generator.panels import Panel, matching, table
 
 RUN = 'r.run == "${run}"'
 OPTIMISED = [
@@ -17,6 +18,7 @@ OPTIMISED = [
     "r.family =~ /^${family:regex}$/ and r.node =~ /^${node:regex}$/",
 ]
 LABEL = Column("label", "", 'r.treatment + " on " + r.node')
+LABEL_OF_KIND = Column("label", "", 'r.treatment + " on " + r.node + " (" + r.kind + ")"')
 
 # What a technique and its parent share. Threads are among it: a model with two is not held against one with one.
 KEYS = ["family", "framework", "node", "kind", "threads"]
@@ -51,7 +53,7 @@ parents = models
 
 def _bars(title: str, field: str, axis: str, text: str) -> Panel:
     """A bar a model, its colour the kind of its energy."""
-    wanted = [LABEL, c.KIND, Column(field, ""), c.TECHNIQUE]
+    wanted = [LABEL_OF_KIND, c.KIND, Column(field, ""), c.TECHNIQUE]
     query = (
         pivoted("result", wanted, [*OPTIMISED, f"exists r.{field}"])
         + computed(wanted)
@@ -61,7 +63,9 @@ def _bars(title: str, field: str, axis: str, text: str) -> Panel:
     return bars(title, text, query, "label", "joule", axis)
 
 
-def _plain_bars(title: str, field: str, unit: str, axis: str, text: str, from_zero: bool = True) -> Panel:
+def _plain_bars(
+    title: str, field: str, unit: str, axis: str, text: str, from_zero: bool = True, decimals: int | None = None
+) -> Panel:
     """A bar a model, of what has no kind."""
     wanted = [LABEL, Column(field, axis)]
     query = (
@@ -71,7 +75,7 @@ def _plain_bars(title: str, field: str, unit: str, axis: str, text: str, from_ze
         + kept(wanted)
     )
     named = [matching(f"^{field}$", displayName=axis)]
-    return bars(title, text, query, "label", unit, axis, named, from_zero)
+    return bars(title, text, query, "label", unit, axis, named, from_zero, decimals)
 
 
 def board() -> Board:
@@ -79,12 +83,13 @@ def board() -> Board:
     made = Board(
         "techniques",
         "Techniques",
-        "Each optimisation technique beside its float32 parent: energy, accuracy, size, latency, and when it pays back.",
+        "Each optimisation technique beside its float32 parent: energy, accuracy, size, latency, break-even.",
         [
             variables.run("run", "Run", "The run whose techniques are shown."),
             variables.values_of("family", "Model", "Model families.", "result", "family", (RUN,), every=True),
             variables.values_of("node", "Node", "Nodes that inferred.", "result", "node", (RUN,), every=True),
         ],
+        is_timeless=True,
     )
     made.section("Each technique beside its float32 parent")
     shown = [
@@ -118,7 +123,7 @@ def board() -> Board:
         Column("memory_bytes_peak", "Peak memory"),
         Column("jobs_joules", "Energy of its jobs"),
         Column("break_even_inference_count", "Break-even"),
-        Column("is_suspect", "Suspect"),
+        Column("is_suspect", "Suspect", bad="true"),
         Column("number_format", "Number format"),
         Column("replicate_count_valid", "Replicates"),
         c.TREATMENT,
@@ -129,8 +134,10 @@ def board() -> Board:
     made.add(
         table(
             "Techniques",
-            '"To parent" is the difference to the mean of the float32 model of the same family, framework, node, kind and '
-            "threads. Whether a difference is shown by a test is said below. Break-even: inferences after which the joules "
+            '"To parent" is the difference to the mean of the float32 model of the same family, framework, node, kind '
+            "and "
+            "threads. Whether a difference is shown by a test is said below. Break-even: inferences after which the "
+            "joules "
             f"of all jobs behind the model are paid back; empty where it saves nothing. {c.INTERVALS} {c.KINDS_APART}",
             _with_parent(shown),
             shown,
@@ -169,6 +176,7 @@ def board() -> Board:
             "Points to the float32 parent",
             "Accuracy less that of the float32 parent, in points (hundredths). More than 3 points below is suspect.",
             from_zero=False,
+            decimals=2,
         ),
         12,
         11,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board
+from generator.charts import bars, trend
 from generator.flux import VALID, Column, computed, kept, ordered, pivoted, rows
-from generator.panels import Panel, bars, table, trend
+from generator.panels import Panel, table
 
 WHICH = ['r.run == "${run}"', VALID, "r.framework =~ /^${framework:regex}$/"]
 
 # A job that is repeated has a curve for each attempt, and one that does not count says so.
 JOB = (
     'r.treatment + " on " + r.node + ", replicate " + string(v: r.replicate) + '
-    '(if r.attempt > 1 then ", attempt " + string(v: r.attempt) else "") + (if r.valid == "true" then "" else " (invalid)")'
+    '(if r.attempt > 1 then ", attempt " + string(v: r.attempt) else "") + (if r.valid == "true" then "" else " '
+    '(invalid)")'
 )
 
 
@@ -34,7 +36,11 @@ def _epochs(title: str, field: str, unit: str, axis: str, text: str, from_zero: 
 
 
 def _phases(title: str, field: str, unit: str, axis: str, text: str) -> Panel:
-    wanted = [Column("label", "", 'r.treatment + " on " + r.node + ", " + r.phase'), c.KIND, Column(field, "")]
+    wanted = [
+        Column("label", "", 'r.treatment + " on " + r.node + ", " + r.phase + " (" + r.kind + ")"'),
+        c.KIND,
+        Column(field, ""),
+    ]
     query = (
         pivoted("job_phase", wanted, [*WHICH, f"exists r.{field}"])
         + computed(wanted)
@@ -64,6 +70,7 @@ def board() -> Board:
             ),
             variables.valid(),
         ],
+        is_timeless=True,
     )
     made.section("Epochs")
     one = "One curve for each replicate of each training job, as the job told it."
@@ -143,7 +150,7 @@ def board() -> Board:
         Column("replicate", "Replicate"),
         Column("trial", "Trial"),
         Column("attempt", "Attempt"),
-        Column("valid", "Valid"),
+        Column("valid", "Valid", good="true", bad="false"),
         Column("seconds", "Length"),
         Column("joules", "Energy"),
         Column("joules_expanded_uncertainty", "± k = 2"),
@@ -159,8 +166,8 @@ def board() -> Board:
     made.add(
         table(
             "Phases of jobs",
-            "A phase that is too short for its sensor has no energy, and says why; its job may count all the same. ± k = 2 is "
-            "the expanded uncertainty of the sensor. Intervals over replicates are in Compare, RQ1.",
+            "A phase that is too short for its sensor has no energy, and says why; its job may count all the same. ± k "
+            "= 2 is the expanded uncertainty of the sensor. Intervals over replicates are in Compare, RQ1.",
             rows("job_phase", columns, WHICH, ["treatment", "node", "replicate", "attempt", "_time"]),
             columns,
             ["job_phase"],

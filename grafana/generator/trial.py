@@ -5,8 +5,9 @@ from __future__ import annotations
 from generator import columns as c
 from generator import links, variables
 from generator.board import Board, annotation
-from generator.flux import VALID, Column, computed, filters, kept, ordered, pivoted, rows, source
-from generator.panels import Panel, curves, matching, states, table, trend
+from generator.charts import curves, states, trend
+from generator.flux import RANGE, SAMPLES, VALID, Column, any_of, computed, filters, kept, ordered, pivoted, rows
+from generator.panels import Json, Panel, matching, table
 from generator.series import series
 
 CHOSEN_NODE = 'r.node == "${node}"'
@@ -23,9 +24,16 @@ WINDOWED = 'createEmpty: false, timeSrc: "_start")'
 POINTS = 3000
 
 
-def _samples(name: str, field: str) -> str:
-    assert field in series(name).fields, f"{name}.{field}"
-    return source(series(name)) + filters([*CHANNELS, f'r._field == "{field}"']) + f"\n  |> group(columns: [{LABELS}])"
+def _samples(fields: list[str]) -> str:
+    """Fields of samples as they lie there: one table for each node, channel and kind, which are all of their tags.
+
+    Not grouped before they are thinned: the server then reads means from its storage instead of every sample.
+    """
+    for field in fields:
+        assert any(field in series(name).fields for name in ("sample", "sample_decimated")), field
+    # Of every sample or of decimated ones: a collector may send both, and one curve is enough.
+    chosen = f'from(bucket: {SAMPLES})\n  |> {RANGE}\n  |> filter(fn: (r) => r._measurement == "${{detail}}")'
+    return chosen + filters([*CHANNELS, any_of("_field", fields)])
 
 
 def _finish(parts: str) -> str:
@@ -39,34 +47,27 @@ def _set(figure: str) -> str:
     return f'\n  |> set(key: "figure", value: "{figure}")'
 
 
-def _raw(field: str) -> str:
+def _curves(quantity: str) -> str:
     """Mean, least and most of what falls on one point of the curve; the same where that is one sample."""
-    query = f"readings = {_samples('sample', field)}\n\n"
-    for name, function in [("means", "mean"), ("least", "min"), ("most", "max")]:
-        query += f"{name} = readings\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}{_set(function)}\n\n"
+    query = ""
+    for name, function, field in [("means", "mean", "mean"), ("least", "min", "min"), ("most", "max", "max")]:
+        decimated = f"{quantity}_{field}"
+        fields = [quantity, decimated] if decimated in series("sample_decimated").fields else [quantity]
+        query += f"{name} = {_samples(fields)}"
+        query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}{_set(function)}\n\n"
     return query + _finish("union(tables: [means, least, most])")
 
 
-def _decimated(fields: list[tuple[str, str, str]]) -> str:
-    query = ""
-    for name, field, function in fields:
-        query += f"{name} = {_samples('sample_decimated', field)}"
-        query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}"
-        query += _set("mean, decimated" if function == "mean" else f"{function}, decimated") + "\n\n"
-    names = [name for name, _, _ in fields]
-    return query + _finish(names[0] if len(names) == 1 else f"union(tables: [{', '.join(names)}])")
-
-
-def _counter(name: str) -> str:
-    query = _samples(name, "counter_joules")
+def _counter() -> str:
+    query = _samples(["counter_joules"])
     query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: last, {WINDOWED}"
     query += "\n  |> derivative(unit: 1s, nonNegative: true)" + _set("slope of the counter")
     return _finish(query)
 
 
-def _intervals(name: str) -> str:
+def _intervals() -> str:
     """Energy of each metering interval by its length, which is the time since the one before."""
-    query = _samples(name, "interval_joules")
+    query = _samples(["interval_joules"])
     query += "\n  |> elapsed(unit: 1ns)\n  |> filter(fn: (r) => r.elapsed > 0)"
     query += "\n  |> map(fn: (r) => ({r with _value: r._value / float(v: r.elapsed) * 1000000000.0}))"
     query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: mean, {WINDOWED}" + _set("by metering interval")
@@ -74,21 +75,12 @@ def _intervals(name: str) -> str:
 
 
 def _power() -> Panel:
-    watts = [("means", "watts_mean", "mean"), ("least", "watts_min", "min"), ("most", "watts_max", "max")]
     return curves(
         "Power",
-        "Power of each channel of the node, as it was sampled: mean, and the least and most of what falls on one point. "
-        "Curves of decimated samples, of counters (slope) and of recordings (energy of each interval by its length) where "
-        "there are such. The coloured stretches are the idle and active windows, the lines the beginnings of phases. The "
-        "kind of the figures is in the curve's name.",
-        [
-            _raw("watts"),
-            _decimated(watts),
-            _counter("sample"),
-            _counter("sample_decimated"),
-            _intervals("sample"),
-            _intervals("sample_decimated"),
-        ],
+        "Power of each channel of the node: mean, and the least and most of what falls on one point. Of counters it is "
+        "the slope, of recordings the energy of each metering interval by its length. The coloured stretches are the "
+        "idle and active windows, the lines the beginnings of phases. The kind of the figures is in the curve's name.",
+        [_curves("watts"), _counter(), _intervals()],
         "watt",
         CURVE,
         "Power",
@@ -103,11 +95,12 @@ def _volts_and_amperes() -> list[Panel]:
         made.append(
             curves(
                 title,
-                f"{title} of each shunt channel: mean, least and most of what falls on one point. The voltage's axis does not "
+                f"{title} of each shunt channel: mean, least and most of what falls on one point. The voltage's axis "
+                f"does not "
                 "begin at zero."
                 if unit == "volt"
                 else f"{title} of each shunt channel: mean, least and most of what falls on one point.",
-                [_raw(field), _decimated([("means", f"{field}_mean", "mean")])],
+                [_curves(field)],
                 unit,
                 CURVE,
                 title,
@@ -132,7 +125,7 @@ def _phases() -> Panel:
         + '\n  |> group(columns: ["phase"])\n  |> sort(columns: ["_time"])'
         + '\n  |> keep(columns: ["phase", "_time", "state"])'
     )
-    mappings = {
+    mappings: Json = {
         "on": {"text": "on", "color": "blue", "index": 0},
         "off": {"text": " ", "color": "transparent", "index": 1},
     }
@@ -141,7 +134,7 @@ def _phases() -> Panel:
         "Which phase the attempt was in, by the node's own clock. Phases of a job lie inside its active window.",
         query,
         "${__field.labels.phase}",
-        mappings,
+        [{"type": "value", "options": mappings}],
     )
 
 
@@ -153,7 +146,7 @@ def _attempts() -> Panel:
         c.NODE,
         Column("workload", "Workload"),
         c.KIND,
-        Column("valid", "Valid", width=70),
+        Column("valid", "Valid", width=70, good="true", bad="false"),
         Column("invalid_reasons", "Why it does not count", width=260),
         Column("replicate", "Replicate"),
         Column("joules_per_inference", "Energy per inference"),
@@ -177,8 +170,10 @@ def _attempts() -> Panel:
     ]
     return table(
         "Attempts",
-        "Every attempt of this run on this node. A click on one shows its power and nothing else. ± k = 2 is the expanded "
-        'uncertainty of this attempt; of a job, "per inference" is the whole job. The 95 % t interval over replicates is in '
+        "Every attempt of this run on this node. A click on one shows its power, from its begin to its end. ± k = 2 is "
+        "the expanded "
+        'uncertainty of this attempt; of a job, "per inference" is the whole job. The 95 % t interval over replicates '
+        "is in "
         f"Compare. {c.KINDS_APART}",
         rows("trial", columns, ATTEMPTS, ["trial", "attempt"]),
         columns,
@@ -193,7 +188,7 @@ def _windows() -> Panel:
         Column("phase", "Window", width=80),
         Column("channel", "Channel", width=140),
         c.KIND,
-        Column("valid", "Valid", width=70),
+        Column("valid", "Valid", width=70, good="true", bad="false"),
         Column("seconds", "Length"),
         Column("joules", "Energy"),
         Column("joules_expanded_uncertainty", "± k = 2"),
@@ -205,8 +200,9 @@ def _windows() -> Panel:
     ]
     return table(
         "Windows of the attempt",
-        "The idle and active windows of the chosen attempt, with the energy of each and its expanded uncertainty. Above idle "
-        "is the active window less the mean idle power times its length. The true energy is known for emulated loads alone.",
+        "The idle and active windows of the chosen attempt, with the energy of each and its expanded uncertainty. "
+        "Above idle is the active window less the mean idle power times its length. The true "
+        "energy is known for emulated loads alone.",
         rows("window", columns, ONE, ["_time"]),
         columns,
         ["window"],
@@ -242,7 +238,7 @@ middle = (shares
   |> findRecord(fn: (key) => true, idx: 0)).latency_ms
 
 shares
-  |> map(fn: (r) => ({r with bin: math.floor(x: r.latency_ms / middle * 20.0) * middle / 20.0}))
+  |> map(fn: (r) => ({r with bin: math.floor(x: r.latency_ms / middle * 50.0) * middle / 50.0}))
   |> group(columns: ["bin"])
   |> sum(column: "inference_count")
   |> group()
@@ -251,8 +247,8 @@ shares
     return [
         trend(
             "Latency, share of inferences",
-            "Part of the inferences of the chosen attempt that were at least this fast, exactly as the agent counted. The "
-            "median is where the curve crosses 50 %.",
+            "Part of the inferences of the chosen attempt that were at least this fast, exactly as the agent counted. "
+            "The median is where the curve crosses 50 %.",
             cumulative,
             ("latency_ms", "ms", "Latency"),
             "percentunit",
@@ -261,7 +257,7 @@ shares
         ),
         trend(
             "Latency, histogram",
-            "Inferences of the chosen attempt in equal bins of 5 % of the median latency.",
+            "Inferences of the chosen attempt in equal bins of 2 % of the median latency.",
             bins,
             ("bin", "ms", "Latency"),
             "short",
@@ -284,7 +280,8 @@ def losses(where: list[str]) -> Panel:
     ]
     return table(
         "Losses",
-        "Readings that an agent knows it lost in the time shown, by reason. They lie between the two times. Empty is good.",
+        "Readings that an agent knows it lost in the time shown, by reason. They lie between the two times. "
+        "Empty is good.",
         rows("loss", columns, where, ["_time"], descending=True, limit=200),
         columns,
         ["loss"],
@@ -303,8 +300,8 @@ def gaps(where: list[str], link: tuple[str, str] | None = None) -> Panel:
     ]
     return table(
         "Gaps",
-        "Batches of samples that never arrived in the time shown, or were refused. A gap of 0 batches was filled later. "
-        "Empty is good.",
+        "Batches of samples that never arrived in the time shown, or were refused. A gap of 0 batches was filled "
+        "later. Empty is good.",
         rows("gap", columns, where, ["_time"], descending=True, limit=200),
         columns,
         ["gap"],
@@ -318,8 +315,8 @@ def _annotations() -> list[dict[str, object]]:
         Column(
             "text",
             "",
-            'r.phase + " window, " + (if exists r.joules then string(v: math.round(x: r.joules * 1000.0) / 1000.0) + " J (" '
-            '+ r.kind + ")" else "no energy")',
+            'r.phase + " window, " + (if exists r.joules then string(v: math.round(x: r.joules * 1000.0) / 1000.0) + " '
+            'J (" + r.kind + ")" else "no energy")',
         ),
         Column("tags", "", "r.phase"),
     ]
@@ -365,7 +362,7 @@ def board() -> Board:
         "One attempt at one trial: power as it was sampled, its phases and windows, its latency, and what was lost.",
         [
             variables.run("run", "Run", "The run of the attempt."),
-            variables.values_of("node", "Node", "The node that executed it.", "trial", "node", in_run),
+            variables.nodes("node", "Node", "The node: first those that executed something of the run."),
             variables.values_of(
                 "treatment", "Treatment", "Treatments that are listed.", "trial", "treatment", in_run, every=True
             ),
@@ -387,8 +384,15 @@ def board() -> Board:
                 every=True,
                 samples=True,
             ),
+            variables.choice(
+                "detail",
+                "Samples",
+                "Every sample, or those that the sink has decimated: for curves over hours, or where no others are.",
+                [("as sampled", "sample"), ("decimated", "sample_decimated")],
+            ),
             variables.samples(),
         ],
+        from_time="now-15m",
         annotations=_annotations(),
     )
     made.section("Attempts")

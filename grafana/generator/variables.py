@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from generator.flux import RANGE, RESULTS, SAMPLES, any_of
+from generator.flux import EVER, RESULTS, SAMPLES, any_of
 from generator.panels import DATASOURCE
 
 Json = dict[str, Any]
@@ -22,7 +22,7 @@ def _query(name: str, label: str, description: str, flux: str, **more: object) -
         "datasource": DATASOURCE,
         "query": flux,
         "definition": flux,
-        "refresh": 2,
+        "refresh": 1,
         "regex": "",
         "sort": 0,
         "hide": 0,
@@ -37,7 +37,7 @@ def _query(name: str, label: str, description: str, flux: str, **more: object) -
 def run(name: str, label: str, description: str, or_none: bool = False) -> Json:
     """A picker of one run, the newest first."""
     runs = f"""from(bucket: {RESULTS})
-  |> {RANGE}
+  |> {EVER}
   |> filter(fn: (r) => r._measurement == "run" and r._field == "state")
   |> group()
   |> sort(columns: ["_time"], desc: true)
@@ -84,7 +84,7 @@ def values_of(
     measurements = any_of("_measurement", read)
     conditions = "".join(f"\n  |> filter(fn: (r) => {condition})" for condition in where)
     flux = f"""from(bucket: {SAMPLES if samples else RESULTS})
-  |> {RANGE}
+  |> {EVER}
   |> filter(fn: (r) => {measurements}){conditions}
   |> keep(columns: ["{tag}"])
   |> group()
@@ -93,6 +93,30 @@ def values_of(
     if every:
         chosen = {"text": ["All"], "value": ["$__all"], "selected": True}
         return _query(name, label, description, flux, multi=True, includeAll=True, allValue=".*", current=chosen)
+    return _query(name, label, description, flux)
+
+
+def nodes(name: str, label: str, description: str) -> Json:
+    """A picker of one node: those of the chosen run come first, and all others can be chosen, too."""
+    parts = []
+    for order, (series, conditions) in enumerate([("trial", ' and r.run == "${run}"'), ("node", "")]):
+        parts.append(f"""from(bucket: {RESULTS})
+  |> {EVER}
+  |> filter(fn: (r) => r._measurement == "{series}"{conditions})
+  |> keep(columns: ["node"])
+  |> group()
+  |> distinct(column: "node")
+  |> map(fn: (r) => ({{text: r._value, order: {order}}}))""")
+    flux = f"""first = {parts[0]}
+
+others = {parts[1]}
+
+union(tables: [first, others])
+  |> group(columns: ["text"])
+  |> min(column: "order")
+  |> group()
+  |> sort(columns: ["order", "text"])
+  |> keep(columns: ["text"])"""
     return _query(name, label, description, flux)
 
 

@@ -1,4 +1,4 @@
-"""Asks InfluxDB a panel's queries as Grafana's data source does: variables replaced, macros replaced, answers as frames."""
+"""Asks InfluxDB a panel's queries as Grafana's data source does: variables and macros replaced, answers as frames."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 //! Real processes over loopback, for whole-system tests: a collector, agents, and the command line as a user types it.
 
+pub mod dashboards;
 pub mod influxd;
 pub mod load;
 pub mod proxy;

@@ -1,11 +1,13 @@
 //! Points of every declared series, made up: the data on which dashboards are checked and looked at where a small run
 //! gives none, such as of a GPU or a microcontroller.
 //!
-//! The story is told in `story`; what it leaves unsaid is filled in from the series files. So a field that is declared is
+//! The story is told in `runs`, `fleet` and `samples`; what it leaves unsaid is filled in from the series files. So a field that is declared is
 //! written, and one that is not declared any more is an error here.
 
 mod fleet;
+mod jobs;
 mod lines;
+mod recordings;
 mod runs;
 mod samples;
 

@@ -61,6 +61,9 @@ pub fn declared() -> Result<BTreeMap<String, Series>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))? {
         let path = entry?.path();
+        if path.extension().is_none_or(|ending| ending != "toml") {
+            continue;
+        }
         let text = std::fs::read_to_string(&path)?;
         let series: Series = toml::from_str(&text).with_context(|| format!("{} is no series", path.display()))?;
         found.insert(series.name.clone(), series);

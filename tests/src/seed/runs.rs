@@ -1,18 +1,15 @@
 //! Three runs: what they executed, measured and answer.
 
 use super::lines::Point;
-use super::{RUN_A, RUN_B, RUN_RECORDINGS, S, START_NS, scatter};
+use super::{RUN_A, RUN_B, S, START_NS, jobs, recordings, scatter};
 
 /// Begin of the second run.
 const B_NS: i64 = START_NS + 90 * 60 * S;
 
-/// Begin of the recordings.
-const RECORDINGS_NS: i64 = START_NS + 180 * 60 * S;
-
 /// An attempt begins every 45 s on a node.
 pub(super) const ATTEMPT_EVERY_NS: i64 = 45 * S;
 
-const REPLICATES: i64 = 3;
+pub(super) const REPLICATES: i64 = 3;
 
 /// A model: framework, technique, joules, accuracy, bytes, milliseconds.
 type Model = (&'static str, &'static str, f64, f64, i64, f64);
@@ -29,16 +26,16 @@ const MODELS: [Model; 6] = [
 /// A node of a run: its name, the kind of its figures, how much more energy it takes.
 type Node = (&'static str, &'static str, f64);
 
-struct Run {
-    name: &'static str,
-    experiment: &'static str,
-    dataset: &'static str,
-    family: &'static str,
-    start_ns: i64,
-    nodes: &'static [Node],
-    host_kind: &'static str,
-    scale: f64,
-    accuracy_less: f64,
+pub(super) struct Run {
+    pub(super) name: &'static str,
+    pub(super) experiment: &'static str,
+    pub(super) dataset: &'static str,
+    pub(super) family: &'static str,
+    pub(super) start_ns: i64,
+    pub(super) nodes: &'static [Node],
+    pub(super) host_kind: &'static str,
+    pub(super) scale: f64,
+    pub(super) accuracy_less: f64,
 }
 
 const RUNS: [Run; 2] = [
@@ -80,14 +77,14 @@ pub(super) fn points() -> Vec<Point> {
                 }
             }
         }
-        jobs(&mut points, run);
+        jobs::add(&mut points, run);
         answers(&mut points, run);
     }
-    recordings(&mut points);
+    recordings::add(&mut points);
     points
 }
 
-fn run_point(run: &Run) -> Point {
+pub(super) fn run_point(run: &Run) -> Point {
     let point = Point::new("run", run.start_ns)
         .tag("run", run.name)
         .tag("experiment", run.experiment)
@@ -180,7 +177,7 @@ fn result(run: &Run, (node, kind, more): Node, model: Model) -> Point {
 }
 
 /// What results of inferences do not have.
-const JOB_FIELDS: &[&str] = &[
+pub(super) const JOB_FIELDS: &[&str] = &[
     "checkpoint_file_bytes",
     "train_seconds",
     "train_joules",
@@ -209,7 +206,7 @@ fn attempts(points: &mut Vec<Point>, run: &Run, node: Node, model: Model, (trial
     attempt(points, run, node, model, (trial, replicate, number, start_ns, true));
 }
 
-type Attempt = (i64, i64, i64, i64, bool);
+pub(super) type Attempt = (i64, i64, i64, i64, bool);
 
 fn attempt(points: &mut Vec<Point>, run: &Run, node: Node, model: Model, told: Attempt) {
     let (node, kind, more) = node;
@@ -351,155 +348,6 @@ fn latency(points: &mut Vec<Point>, run: &Run, node: &str, treatment: &str, told
     }
 }
 
-/// A training and its epochs in each framework and replicate.
-fn jobs(points: &mut Vec<Point>, run: &Run) {
-    for (index, framework) in ["tensorflow", "torch"].into_iter().enumerate() {
-        let treatment = format!("{}-{framework}", run.family);
-        let seconds = if index == 0 { 71.0 } else { 58.0 } * run.scale;
-        points.push(job_result(run, framework, &treatment, seconds));
-        for replicate in 0..REPLICATES {
-            let start_ns = run.start_ns + (replicate * 2 + i64::try_from(index).expect("two")) * 180 * S;
-            let trial = 200 + replicate * 2 + i64::try_from(index).expect("two");
-            job_attempt(points, run, framework, &treatment, (trial, replicate, 1, start_ns, true), seconds);
-        }
-    }
-}
-
-fn job_result(run: &Run, framework: &str, treatment: &str, seconds: f64) -> Point {
-    let joules = seconds * 62.0;
-    let mut point = Point::new("result", run.start_ns)
-        .tag("run", run.name)
-        .tag("experiment", run.experiment)
-        .tag("dataset", run.dataset)
-        .tag("node", "gpu-host")
-        .tag("treatment", treatment)
-        .tag("family", run.family)
-        .tag("framework", framework)
-        .tag("workload", "train")
-        .tag("kind", run.host_kind);
-    for (name, value) in [
-        ("joules_per_inference", joules),
-        ("joules_per_inference_above_idle", joules * 0.44),
-        ("train_seconds", seconds * 0.86),
-        ("train_joules", joules * 0.88),
-        ("train_joules_interval95_half_width", joules * 0.02),
-        ("train_joules_expanded_uncertainty", joules * 0.05),
-        ("train_co2_grams", joules * 0.88 / 3.6e6 * 380.0),
-        ("evaluate_seconds", seconds * 0.06),
-        ("evaluate_joules", joules * 0.05),
-        ("evaluate_co2_grams", joules * 0.05 / 3.6e6 * 380.0),
-        ("job_seconds", seconds),
-        ("job_joules", joules),
-        ("job_joules_interval95_half_width", joules * 0.02),
-        ("job_joules_expanded_uncertainty", joules * 0.05),
-        ("job_co2_grams", joules / 3.6e6 * 380.0),
-        ("accuracy", 0.985 - run.accuracy_less),
-    ] {
-        point = point.field(name, value);
-    }
-    point.field("model_file_bytes", 181_204_i64).field("checkpoint_file_bytes", 551_000_i64).without(&[
-        "technique",
-        "notes",
-        "is_on_pareto_front",
-        "accuracy_points_to_parent",
-        "break_even_inference_count",
-        "joules_per_correct_inference",
-        "joules_per_correct_inference_interval95_half_width",
-        "joules_per_correct_inference_expanded_uncertainty",
-        "joule_seconds_per_inference",
-        "latency_ms_p50",
-        "latency_ms_p95",
-        "latency_ms_p99",
-        "inferences_per_second",
-    ])
-}
-
-fn job_attempt(points: &mut Vec<Point>, run: &Run, framework: &str, treatment: &str, told: Attempt, seconds: f64) {
-    let (trial, replicate, number, start_ns, _) = told;
-    #[expect(clippy::cast_possible_truncation, reason = "some minutes")]
-    let ended_unix_ns = start_ns + (seconds * 1e9) as i64;
-    points.push(
-        Point::new("trial", start_ns)
-            .tag("run", run.name)
-            .tag("experiment", run.experiment)
-            .tag("dataset", run.dataset)
-            .tag("node", "gpu-host")
-            .tag("treatment", treatment)
-            .tag("family", run.family)
-            .tag("framework", framework)
-            .tag("workload", "train")
-            .tag("kind", run.host_kind)
-            .tag("valid", "true")
-            .field("trial", trial)
-            .field("attempt", number)
-            .field("replicate", replicate)
-            .field("joules_per_inference", seconds * 62.0)
-            .field("job_seconds", seconds)
-            .field("ended_unix_ns", ended_unix_ns)
-            .without(&["technique", "invalid_reasons", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99"]),
-    );
-    for (index, (phase, part)) in [("train", 0.86), ("evaluate", 0.06), ("whole job", 1.0)].into_iter().enumerate() {
-        let joules = seconds * part * 62.0 * (1.0 + 0.02 * scatter(points.len()));
-        let point = Point::new("job_phase", start_ns + i64::try_from(index).expect("three"))
-            .tag("run", run.name)
-            .tag("node", "gpu-host")
-            .tag("treatment", treatment)
-            .tag("family", run.family)
-            .tag("framework", framework)
-            .tag("kind", run.host_kind)
-            .tag("phase", phase)
-            .tag("valid", "true")
-            .field("trial", trial)
-            .field("attempt", number)
-            .field("replicate", replicate)
-            .field("seconds", seconds * part)
-            .without(&["technique"]);
-        points.push(if phase == "evaluate" && replicate == 2 {
-            point.field("refusal", "3.5 s are too short for the sensor: it carries 24.5 s").without(&[
-                "joules",
-                "joules_expanded_uncertainty",
-                "joules_above_idle",
-                "joules_above_idle_expanded_uncertainty",
-                "co2_grams",
-            ])
-        } else {
-            point
-                .field("joules", joules)
-                .field("joules_expanded_uncertainty", joules * 0.05)
-                .field("joules_above_idle", joules * 0.44)
-                .field("joules_above_idle_expanded_uncertainty", joules * 0.06)
-                .field("co2_grams", joules / 3.6e6 * 380.0)
-                .without(&["refusal"])
-        });
-    }
-    epochs(points, run, framework, treatment, told);
-}
-
-fn epochs(points: &mut Vec<Point>, run: &Run, framework: &str, treatment: &str, told: Attempt) {
-    let (trial, replicate, number, start_ns, _) = told;
-    for epoch in 1..=12_i32 {
-        let loss = (-0.31 * f64::from(epoch)).exp() * 1.9 + 0.06 + 0.01 * scatter(points.len());
-        let accuracy = 0.985 - run.accuracy_less - loss * 0.2;
-        points.push(
-            Point::new("epoch", start_ns + i64::from(epoch))
-                .tag("run", run.name)
-                .tag("node", "gpu-host")
-                .tag("treatment", treatment)
-                .tag("family", run.family)
-                .tag("framework", framework)
-                .tag("valid", "true")
-                .field("trial", trial)
-                .field("attempt", number)
-                .field("replicate", replicate)
-                .field("epoch", i64::from(epoch))
-                .field("train_loss", loss)
-                .field("train_accuracy", accuracy + 0.006)
-                .field("validation_loss", loss * 1.06 + 0.01)
-                .field("validation_accuracy", accuracy),
-        );
-    }
-}
-
 fn answers(points: &mut Vec<Point>, run: &Run) {
     let said = [
         (
@@ -545,81 +393,5 @@ fn answers(points: &mut Vec<Point>, run: &Run) {
                 .field("p_holm", 0.0012)
                 .field("hedges_g", -6.4),
         );
-    }
-}
-
-/// Three recordings of a microcontroller, five windows each.
-fn recordings(points: &mut Vec<Point>) {
-    let run = Run {
-        name: RUN_RECORDINGS,
-        experiment: "energyrunner",
-        dataset: "",
-        family: "",
-        start_ns: RECORDINGS_NS,
-        nodes: &[],
-        host_kind: "measured_elsewhere",
-        scale: 1.0,
-        accuracy_less: 0.0,
-    };
-    points.push(run_point(&run).field("kinds", "measured elsewhere"));
-    for (place, (treatment, joules)) in
-        [("kws", 1.31e-4), ("vww", 8.7e-4), ("resnet8", 1.12e-3)].into_iter().enumerate()
-    {
-        let place = i64::try_from(place).expect("three");
-        points.push(
-            Point::new("result", run.start_ns)
-                .tag("run", run.name)
-                .tag("experiment", run.experiment)
-                .tag("node", "bench")
-                .tag("treatment", treatment)
-                .tag("workload", "recording")
-                .tag("kind", run.host_kind)
-                .field("joules_per_inference", joules)
-                .field("joules_per_inference_above_idle", joules * 0.8)
-                .field("joules_per_inference_interval95_half_width", joules * 0.004)
-                .field("joules_per_inference_above_idle_interval95_half_width", joules * 0.004)
-                .field("joules_per_correct_inference", joules / 0.91)
-                .field("accuracy", 0.91)
-                .without(&["dataset", "family", "framework", "technique", "joules_per_inference_expanded_uncertainty"])
-                .without(&["joules_per_inference_above_idle_expanded_uncertainty", "is_on_pareto_front", "notes"])
-                .without(JOB_FIELDS),
-        );
-        points.push(
-            Point::new("trial", run.start_ns + place * 100 * S)
-                .tag("run", run.name)
-                .tag("experiment", run.experiment)
-                .tag("node", "bench")
-                .tag("treatment", treatment)
-                .tag("workload", "recording")
-                .tag("kind", run.host_kind)
-                .tag("valid", "true")
-                .field("trial", place)
-                .field("attempt", 1_i64)
-                .field("ended_unix_ns", run.start_ns + (place * 100 + 100) * S)
-                .field("joules_per_inference", joules)
-                .field("sensor", format!("{treatment}.csv"))
-                .without(&["dataset", "family", "framework", "technique", "invalid_reasons", "job_seconds"]),
-        );
-        for window in 0..5_i64 {
-            let start_ns = run.start_ns + (place * 5 + window) * 20 * S;
-            points.push(
-                Point::new("window", start_ns)
-                    .tag("run", run.name)
-                    .tag("node", "bench")
-                    .tag("treatment", treatment)
-                    .tag("kind", run.host_kind)
-                    .tag("phase", "active")
-                    .tag("valid", "true")
-                    .field("trial", place)
-                    .field("attempt", 1_i64)
-                    .field("channel", format!("{treatment}.csv"))
-                    .field("end_unix_ns", start_ns + 10 * S)
-                    .field("seconds", 10.0)
-                    .field("joules", joules * 900.0 * (1.0 + 0.01 * scatter(points.len())))
-                    .field("inference_count", 900_i64)
-                    .field("watts_mean", joules * 90.0)
-                    .without(&["joules_expanded_uncertainty", "simulated_true_joules"]),
-            );
-        }
     }
 }

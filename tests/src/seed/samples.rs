@@ -10,9 +10,12 @@ const PERIOD_NS: i64 = 4_000_000;
 pub(super) fn points() -> Vec<Point> {
     let mut points = Vec::new();
     for (node, kind, idle_watts) in [("pi-5", "measured", 1.9), ("pi-zero", "simulated", 2.9)] {
-        // The first trial's two attempts.
-        shunt(&mut points, node, kind, idle_watts);
-        decimated(&mut points, node, kind, idle_watts);
+        // The first trial's two attempts; one collector sends every sample, or decimated ones.
+        if node == "pi-5" {
+            shunt(&mut points, node, kind, idle_watts);
+        } else {
+            decimated(&mut points, node, kind, idle_watts);
+        }
         ten_seconds(&mut points, node, kind, idle_watts);
     }
     counters(&mut points);
@@ -85,7 +88,7 @@ fn ten_seconds(points: &mut Vec<Point>, node: &str, kind: &str, idle_watts: f64)
     }
 }
 
-/// RAPL, NVML and the TDP model on the host, while it trains, raw and decimated.
+/// RAPL, NVML and the TDP model on the host, while it trains; the model's are decimated.
 fn counters(points: &mut Vec<Point>) {
     for (channel, kind, watts, period_ns) in [
         ("package", "measured", 46.0, S / 50),
@@ -98,18 +101,15 @@ fn counters(points: &mut Vec<Point>) {
             #[expect(clippy::cast_precision_loss, reason = "a fraction of a second")]
             let seconds = period_ns as f64 / 1e9;
             joules += watts * if is_busy { 1.0 } else { 0.3 } * (1.0 + 0.05 * scatter(points.len())) * seconds;
-            for series in ["sample", "sample_decimated"] {
-                if series == "sample" || reading % 10 == 0 {
-                    points.push(
-                        Point::new(series, START_NS + reading * period_ns)
-                            .tag("node", "gpu-host")
-                            .tag("channel", channel)
-                            .tag("kind", kind)
-                            .field("counter_joules", joules)
-                            .bare(),
-                    );
-                }
-            }
+            let series = if channel == "model" { "sample_decimated" } else { "sample" };
+            points.push(
+                Point::new(series, START_NS + reading * period_ns)
+                    .tag("node", "gpu-host")
+                    .tag("channel", channel)
+                    .tag("kind", kind)
+                    .field("counter_joules", joules)
+                    .bare(),
+            );
         }
     }
 }
@@ -132,7 +132,7 @@ fn recording(points: &mut Vec<Point>) {
         points.push(
             Point::new("sample_decimated", start_ns + group * S / 10)
                 .tag("node", "bench")
-                .tag("channel", "kws.csv")
+                .tag("channel", "vww.csv")
                 .tag("kind", "measured_elsewhere")
                 .field("interval_joules", 0.000_82)
                 .bare(),
