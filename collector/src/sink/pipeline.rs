@@ -115,6 +115,11 @@ impl<S: Server> Pipeline<S> {
         Self { store, server, target, detail, state }
     }
 
+    /// What it counts and does.
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Keeps how far the database is.
     pub(super) async fn keep(&self, position: Position) -> Result<(), WriteError> {
         self.store.set_sink_position(&self.target, position).await
