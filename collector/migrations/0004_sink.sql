@@ -29,7 +29,7 @@ CREATE INDEX health_by_time ON health (at_unix_ns);
 -- is written again lies where it lay, and no interval is stretched.
 CREATE TABLE axis (
     boot_key INTEGER PRIMARY KEY REFERENCES boot (boot_key),
-    -- A clock probe; or, of a recording and of a start that never probed, the attempt that it belongs to, or its arrival.
+    -- Its clock probes; of a recording the attempt that played it; without either its arrival.
     basis TEXT NOT NULL CHECK (basis IN ('probe', 'attempt', 'arrival')),
     offset_ns INTEGER NOT NULL
 ) STRICT;

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::schedule::NodeView as Scheduled;
 use crate::schedule::driver::Handle;
 use crate::sink::Meter;
 use crate::store::{DATABASE_NAME, NodeRow, ReadError, Store};
@@ -125,7 +126,9 @@ impl Watch {
                 () = stop.cancelled() => return,
                 _ = looks.tick() => {}
             }
-            let health = match self.look(meter()).await {
+            // A schedule that is stopping knows no nodes any more, and the collector stops with it.
+            let Ok(views) = self.schedule.nodes().await else { return };
+            let health = match self.look(&views, meter()).await {
                 Ok(health) => health,
                 Err(error) => {
                     tracing::warn!(error = %Chain(&error), "how the nodes are is not known this time");
@@ -140,18 +143,18 @@ impl Watch {
         }
     }
 
-    async fn look(&mut self, sink: Meter) -> Result<Health, ReadError> {
-        // A schedule that is stopping has no nodes any more.
-        let views = self.schedule.nodes().await.unwrap_or_default();
+    async fn look(&mut self, views: &[Scheduled], sink: Meter) -> Result<Health, ReadError> {
         let mut nodes = Vec::new();
         for row in self.store.nodes().await? {
             let view = views.iter().find(|view| view.node == row.node);
+            let is_connected = view.is_some_and(|view| view.is_connected);
             let counts = self.store.node_counts(&row.node).await?.unwrap_or_default();
             let fit = self.store.clock_fit(&row.node, row.boot).await?;
             nodes.push(NodeView {
-                connected: view.is_some_and(|view| view.is_connected),
+                connected: is_connected,
                 running: view.and_then(|view| view.attempt.as_ref()).map(ToString::to_string),
-                last_seen_unix_ns: row.last_seen_unix_ns,
+                // The store notes when a node comes and goes.
+                last_seen_unix_ns: if is_connected { clock::unix_ns() } else { row.last_seen_unix_ns },
                 record_count: counts.record_count,
                 duplicate_count: counts.duplicate_count,
                 rejected_count: counts.rejected_count,

@@ -13,8 +13,11 @@ use super::{output, table};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {}
 
-/// Lag below which a database is told to have everything: what arrived since the last look is on its way.
+/// Lag below which a database is told to have everything: what arrived since the last look is on its way ...
 const LEVEL_SECONDS: f64 = 3.0;
+
+/// ... which is no more than three seconds of twenty channels.
+const LEVEL_BATCH_COUNT: u64 = 240;
 
 /// Prints how the collector is.
 ///
@@ -52,11 +55,14 @@ fn text(status: &v1::StatusResponse) -> String {
     line("  lines", format!("{} in {} requests, {} repeated", sink.line_count, sink.request_count, sink.retry_count));
     let hint = if sink.quarantined_count > 0 { "; `collector sink quarantine` lists them" } else { "" };
     line("  refused", format!("{} lines{hint}", sink.quarantined_count));
+    if sink.expired_count > 0 {
+        line("  too old", format!("{} lines, older than the database keeps them", sink.expired_count));
+    }
     text
 }
 
 fn lag(sink: &v1::SinkStatus) -> String {
-    if sink.lag_seconds < LEVEL_SECONDS {
+    if sink.lag_seconds < LEVEL_SECONDS && sink.lag_batch_count <= LEVEL_BATCH_COUNT {
         return "none".to_owned();
     }
     let behind = table::duration(Duration::try_from_secs_f64(sink.lag_seconds).unwrap_or_default());
@@ -84,6 +90,7 @@ mod tests {
             request_count: 2,
             retry_count: 7,
             quarantined_count: 1,
+            expired_count: 0,
         };
         let status = |sink| v1::StatusResponse { store_bytes: 1, sink, ..v1::StatusResponse::default() };
         let shown = text(&status(Some(sink.clone())));
@@ -97,6 +104,9 @@ mod tests {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
         }
         sink.lag_seconds = 0.4;
+        assert!(text(&status(Some(sink.clone()))).contains("480 batches, for 400ms"));
+        (sink.lag_batch_count, sink.expired_count) = (40, 7);
+        assert!(text(&status(Some(sink.clone()))).contains("7 lines, older"));
         assert!(text(&status(Some(sink))).contains("lag         none"));
         assert!(text(&status(None)).contains("collector serve --influx FILE"));
     }

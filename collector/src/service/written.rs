@@ -26,6 +26,7 @@ pub(super) fn status(sink: &Handle) -> v1::SinkStatus {
         request_count: meter.request_count,
         retry_count: meter.retry_count,
         quarantined_count: meter.quarantined_count,
+        expired_count: meter.expired_count,
     }
 }
 

@@ -22,8 +22,8 @@ use crate::store::{Quarantined, Store, WriteError};
 /// How often a database that wants something done is asked again.
 const HELD_PERIOD: Duration = Duration::from_secs(30);
 
-/// Lines of one request that are refused one by one before the database itself is doubted: each costs a request, and a
-/// server that refuses so many refuses all, which says nothing about the lines.
+/// Lines that are refused one by one, and none taken meanwhile, before the database itself is doubted: a server that
+/// refuses so many refuses all, which says nothing about the lines.
 const REFUSED_COUNT_MAX: usize = 64;
 
 /// Lines that a partial write dropped and that are looked for one by one.
@@ -59,6 +59,8 @@ pub struct Deliverer<S> {
     stop: CancellationToken,
     /// Most lines of a request, made smaller by a database to which requests were too large.
     lines_max: Arc<AtomicUsize>,
+    /// Lines that were refused since one was taken.
+    refused_count: Arc<AtomicUsize>,
 }
 
 impl<S> Clone for Deliverer<S> {
@@ -70,6 +72,7 @@ impl<S> Clone for Deliverer<S> {
             state: Arc::clone(&self.state),
             stop: self.stop.clone(),
             lines_max: Arc::clone(&self.lines_max),
+            refused_count: Arc::clone(&self.refused_count),
         }
     }
 }
@@ -85,7 +88,8 @@ enum Tried {
 impl<S: Server> Deliverer<S> {
     /// Delivers to a server; what it refuses is kept in `store` under `target`.
     pub fn new(server: Arc<S>, store: Store, target: String, state: Arc<State>, stop: CancellationToken) -> Self {
-        Self { server, store, target, state, stop, lines_max: Arc::new(AtomicUsize::new(usize::MAX)) }
+        let (lines_max, refused_count) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::default());
+        Self { server, store, target, state, stop, lines_max, refused_count }
     }
 
     /// Delivers one request.
@@ -94,7 +98,6 @@ impl<S: Server> Deliverer<S> {
     /// [`DeliverError`]; then some of its lines may be there, and sending them again changes nothing.
     pub async fn deliver(&self, request: Request) -> Result<(), DeliverError> {
         let bucket = request.bucket;
-        let mut refused_count = 0;
         // A stack: the next lines are last. Halves of halves are never more than 13 for 5,000 lines.
         let mut waiting = vec![Arc::new(request.lines)];
         while let Some(lines) = waiting.pop() {
@@ -108,32 +111,28 @@ impl<S: Server> Deliverer<S> {
             let (verdict, answer) = self.until_answered(bucket, &lines).await?;
             match verdict {
                 Verdict::Taken => {}
-                Verdict::PartlyTaken { dropped_count, is_for_age } => {
-                    let is_sought = !is_for_age && dropped_count.is_some_and(|count| count <= SOUGHT_COUNT_MAX);
-                    match halves(Arc::clone(&lines)) {
-                        halves if is_sought && halves.len() > 1 => waiting.extend(halves),
-                        _ => self.drop_some(&lines, dropped_count, answer.message).await?,
+                Verdict::PartlyTaken { dropped_count, is_for_age: true } => self.state.note_expired(dropped_count),
+                Verdict::PartlyTaken { dropped_count, .. } => match halves(Arc::clone(&lines)) {
+                    halves if dropped_count <= SOUGHT_COUNT_MAX && halves.len() > 1 => waiting.extend(halves),
+                    _ => self.drop_some(&lines, dropped_count, answer.message).await?,
+                },
+                Verdict::TooLarge | Verdict::Refused => {
+                    if verdict == Verdict::TooLarge {
+                        self.lines_max.fetch_min((lines.count() / 2).max(1), Ordering::Relaxed);
                     }
-                }
-                Verdict::TooLarge => {
-                    self.lines_max.fetch_min((lines.count() / 2).max(1), Ordering::Relaxed);
                     match halves(Arc::clone(&lines)) {
                         halves if halves.len() > 1 => waiting.extend(halves),
-                        _ => self.quarantine(lines.text(), 1, answer.message).await?,
+                        _ if self.refused_count.load(Ordering::Relaxed) >= REFUSED_COUNT_MAX => {
+                            self.hold("it refuses line after line: is it InfluxDB 2, and nothing in between?", &answer);
+                            self.pause(HELD_PERIOD).await?;
+                            waiting.push(lines);
+                        }
+                        _ => {
+                            self.refused_count.fetch_add(1, Ordering::Relaxed);
+                            self.quarantine(lines.text(), 1, answer.message).await?;
+                        }
                     }
                 }
-                Verdict::Refused => match halves(Arc::clone(&lines)) {
-                    halves if halves.len() > 1 => waiting.extend(halves),
-                    _ if refused_count == REFUSED_COUNT_MAX => {
-                        self.hold("it refuses line after line: is it InfluxDB 2, and nothing in between?", &answer);
-                        self.pause(HELD_PERIOD).await?;
-                        waiting.push(lines);
-                    }
-                    _ => {
-                        refused_count += 1;
-                        self.quarantine(lines.text(), 1, answer.message).await?;
-                    }
-                },
                 Verdict::Later { .. } | Verdict::Held { .. } => {
                     unreachable!("an answer is waited for until it is another")
                 }
@@ -146,6 +145,8 @@ impl<S: Server> Deliverer<S> {
     async fn until_answered(&self, bucket: Bucket, lines: &Arc<Lines>) -> Result<(Verdict, Answer), DeliverError> {
         let mut failure_count = 0;
         loop {
+            // Whichever connection was asked to leave the server alone, all do.
+            self.pause(self.state.time_asked_for()).await?;
             let wait = match self.try_once(bucket, lines).await? {
                 Tried::Verdict(Verdict::Held { advice }, answer) => {
                     self.hold(advice, &answer);
@@ -154,7 +155,8 @@ impl<S: Server> Deliverer<S> {
                 Tried::Verdict(Verdict::Later { after }, answer) => {
                     failure_count += 1;
                     self.wait_for(format!("it answers {}: {}", answer.status, answer.message));
-                    after.max(backoff::delay(failure_count, random()))
+                    self.state.ask_for_time(after);
+                    after + backoff::delay(failure_count, random())
                 }
                 Tried::Unreachable(error) => {
                     failure_count += 1;
@@ -162,16 +164,31 @@ impl<S: Server> Deliverer<S> {
                     backoff::delay(failure_count, random())
                 }
                 Tried::Verdict(verdict, answer) => {
-                    let taken = if verdict == Verdict::Taken { lines.count() as u64 } else { 0 };
-                    self.state.note_answer(taken);
-                    if self.state.set_doing(Doing::Writing) {
-                        tracing::info!("the sink writes again");
-                    }
+                    self.note(&verdict, lines.count() as u64);
                     return Ok((verdict, answer));
                 }
             };
             self.state.note_retry();
             self.pause(wait).await?;
+        }
+    }
+
+    /// Counts an answer about the lines. A refusal says nothing about whether the database works.
+    fn note(&self, verdict: &Verdict, line_count: u64) {
+        let taken = match verdict {
+            Verdict::Taken => line_count,
+            // Those that are sought are sent again, and counted then.
+            Verdict::PartlyTaken { dropped_count, is_for_age } if *is_for_age || *dropped_count > SOUGHT_COUNT_MAX => {
+                line_count.saturating_sub(*dropped_count)
+            }
+            _ => 0,
+        };
+        self.state.note_answer(taken);
+        if matches!(verdict, Verdict::Taken | Verdict::PartlyTaken { .. }) {
+            self.refused_count.store(0, Ordering::Relaxed);
+            if self.state.set_doing(Doing::Writing) {
+                tracing::info!("the sink writes again");
+            }
         }
     }
 
@@ -215,10 +232,9 @@ impl<S: Server> Deliverer<S> {
     }
 
     /// Keeps what a partial write dropped: the line, when there is only one; else that there were some.
-    async fn drop_some(&self, lines: &Lines, dropped_count: Option<u64>, reason: String) -> Result<(), DeliverError> {
+    async fn drop_some(&self, lines: &Lines, dropped_count: u64, reason: String) -> Result<(), DeliverError> {
         let line = if lines.count() == 1 { lines.text() } else { "" };
-        let all = lines.count() as u64;
-        self.quarantine(line, dropped_count.unwrap_or(all).clamp(1, all), reason).await
+        self.quarantine(line, dropped_count.clamp(1, lines.count() as u64), reason).await
     }
 
     async fn quarantine(&self, line: &str, line_count: u64, reason: String) -> Result<(), DeliverError> {
@@ -396,9 +412,25 @@ mod tests {
 
         let scene = Scene::new(|_, _| answer(422, "dropped 3 points outside retention policy dropped=3"));
         scene.deliver(100).await.unwrap();
-        let refused = scene.quarantined().await;
-        assert_eq!((refused.len(), refused[0].line.as_str(), refused[0].line_count), (1, "", 3));
-        assert_eq!(scene.sent(), [100], "age is no fault of a line");
+        assert!(scene.quarantined().await.is_empty(), "age is no fault of a line");
+        assert_eq!(scene.sent(), [100]);
+        let meter = scene.deliverer.state.meter();
+        assert_eq!((meter.expired_count, meter.line_count, meter.quarantined_count), (3, 97, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wish_that_one_connection_hears_is_granted_by_all() {
+        let asked = Answer { status: 429, retry_after: Some(Duration::from_secs(100)), message: String::new() };
+        let scene = Scene::new(move |turn, _| if turn == 1 { Ok(asked.clone()) } else { answer(204, "") });
+        let start = tokio::time::Instant::now();
+        let second = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            scene.deliver(1).await.unwrap();
+            start.elapsed()
+        };
+        let (first, waited) = tokio::join!(scene.deliver(3), second);
+        first.unwrap();
+        assert!(waited >= Duration::from_secs(100), "{waited:?}");
     }
 
     #[tokio::test(start_paused = true)]

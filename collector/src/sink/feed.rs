@@ -16,7 +16,9 @@ use crate::clock::{self, Uptime};
 use crate::health::Health;
 use crate::report::{self, Run, RunReport};
 use crate::schedule::driver::summary;
-use crate::store::{Axis, AxisError, Changed, Placed, Position, ReadError, RunRow, Store, StoredBatch};
+use crate::store::{
+    Axis, AxisError, Changed, Changes, Newest, Placed, Position, ReadError, RunRow, Store, StoredBatch, Waited,
+};
 
 /// Lines of a request: fewer cost the server more each, more gain little.
 pub const REQUEST_LINE_COUNT: usize = 5_000;
@@ -30,8 +32,14 @@ const PORTION_BATCH_COUNT: u32 = 2_048;
 /// Changes of a portion.
 const PORTION_CHANGE_COUNT: u32 = 1_024;
 
-/// How long samples wait for the first clock probe of an agent that is there.
-const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// Lines of a portion: an attempt's latencies may be thousands.
+const PORTION_LINE_COUNT: usize = 40_000;
+
+/// How long samples wait for what places them in time, after the last record of their boot has arrived.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long at most: a spool that takes longer to arrive holds everything else up.
+const PATIENCE_MAX: Duration = Duration::from_secs(300);
 
 /// Channels and boots remembered: more than the 20 nodes of the budget have in six restarts; 120 KB a channel.
 const REMEMBERED_COUNT_MAX: usize = 128;
@@ -69,14 +77,40 @@ pub struct Feed {
     uptime: Uptime,
     axes: HashMap<i64, Axis>,
     writers: HashMap<(i64, u32), Writer>,
-    /// Since when samples of a boot wait for its first probe.
-    waiting: HashMap<i64, MonoNs>,
+    /// Boots that wait for their place.
+    waiting: HashMap<i64, Wait>,
+    /// The last batch of each stream that was made into lines.
+    newest: HashMap<i64, Newest>,
+}
+
+/// A boot that waits for its place.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    since: MonoNs,
+    /// How much of it has arrived, and since when it is no more.
+    record_count: i64,
+    quiet_since: MonoNs,
+}
+
+impl Wait {
+    fn waited(&self, now: MonoNs) -> Waited {
+        let (all, quiet) = (now.since(self.since), now.since(self.quiet_since));
+        if quiet >= PATIENCE || all >= PATIENCE_MAX {
+            Waited::Long
+        } else if all >= PATIENCE {
+            Waited::Briefly
+        } else {
+            Waited::No
+        }
+    }
 }
 
 /// Collects lines into requests.
 #[derive(Debug, Default)]
 struct Requests {
     made: Vec<Request>,
+    /// Lines in what was made.
+    made_line_count: usize,
     results: Lines,
     samples: Lines,
 }
@@ -87,6 +121,7 @@ impl Requests {
         for (bucket, lines) in [(Bucket::Results, &mut self.results), (Bucket::Samples, &mut self.samples)] {
             while lines.count() >= REQUEST_LINE_COUNT {
                 self.made.push(Request { bucket, lines: lines.take_first(REQUEST_LINE_COUNT) });
+                self.made_line_count += REQUEST_LINE_COUNT;
             }
         }
     }
@@ -114,6 +149,7 @@ impl Feed {
             axes: HashMap::new(),
             writers: HashMap::new(),
             waiting: HashMap::new(),
+            newest: HashMap::new(),
         }
     }
 
@@ -133,10 +169,9 @@ impl Feed {
     }
 
     async fn changes(&mut self, after: i64, requests: &mut Requests) -> Result<(i64, bool), FeedError> {
-        let (changes, last) = self.store.changes_after(after, PORTION_CHANGE_COUNT).await?;
-        let mut is_level = changes.len() < PORTION_CHANGE_COUNT as usize;
-        let (mut done, mut runs) = (last, BTreeSet::new());
-        for (key, changed) in changes {
+        let Changes { changed, last_key, mut is_level } = self.store.changes_after(after, PORTION_CHANGE_COUNT).await?;
+        let (mut done, mut runs) = (last_key, BTreeSet::new());
+        for (key, changed) in changed {
             let lines = &mut requests.results;
             let is_done = match changed {
                 Changed::Run(run) => {
@@ -169,6 +204,10 @@ impl Feed {
                 break;
             }
             requests.cut();
+            if requests.made_line_count >= PORTION_LINE_COUNT {
+                (done, is_level) = (key, false);
+                break;
+            }
         }
         for run in runs {
             self.run(&run, &mut requests.results).await?;
@@ -178,7 +217,8 @@ impl Feed {
     }
 
     async fn batches(&mut self, after: i64, requests: &mut Requests) -> Result<(i64, bool), FeedError> {
-        let batches = self.store.batches_after(after, PORTION_BATCH_COUNT, PORTION_READING_COUNT).await?;
+        let newest = self.newest.clone();
+        let batches = self.store.batches_after(after, PORTION_BATCH_COUNT, PORTION_READING_COUNT, newest).await?;
         let reading_count: u64 = batches.iter().map(|stored| u64::from(stored.batch.reading_count)).sum();
         let mut is_level = batches.len() < PORTION_BATCH_COUNT as usize && reading_count < PORTION_READING_COUNT;
         let mut placed = Vec::with_capacity(batches.len());
@@ -192,9 +232,13 @@ impl Feed {
                 let fed = self.store.fed_channel(stored.boot_key, stored.channel).await?;
                 self.writers.insert(channel, Writer::new(&fed));
             }
+            self.newest.insert(stored.stream_key, Newest::from(&stored));
             placed.push((stored, axis));
         }
         let Some(last) = placed.last().map(|(stored, _)| stored.batch_key) else { return Ok((after, is_level)) };
+        if self.newest.len() > REMEMBERED_COUNT_MAX {
+            self.newest.clear();
+        }
         self.encode(placed, requests).await?;
         Ok((last, is_level))
     }
@@ -231,16 +275,22 @@ impl Feed {
         Ok(axis.is_some())
     }
 
-    /// The axis of a boot; `None` while its first probe is waited for.
+    /// The axis of a boot; `None` while what will place it may still arrive.
     async fn axis(&mut self, boot_key: i64) -> Result<Option<Axis>, FeedError> {
         if let Some(axis) = self.axes.get(&boot_key) {
             return Ok(Some(*axis));
         }
         let now = self.uptime.now();
-        let since = *self.waiting.entry(boot_key).or_insert(now);
-        let is_late = now.since(since) >= PROBE_PATIENCE;
-        match self.store.axis(boot_key, clock::unix_ns(), is_late).await? {
-            Placed::NotYet => Ok(None),
+        let waited = self.waiting.get(&boot_key).map_or(Waited::No, |wait| wait.waited(now));
+        match self.store.axis(boot_key, clock::unix_ns(), waited).await? {
+            Placed::NotYet { record_count } => {
+                let new = Wait { since: now, record_count, quiet_since: now };
+                let wait = self.waiting.entry(boot_key).or_insert(new);
+                if wait.record_count != record_count {
+                    (wait.record_count, wait.quiet_since) = (record_count, now);
+                }
+                Ok(None)
+            }
             Placed::At(axis) => {
                 self.waiting.remove(&boot_key);
                 if self.axes.len() >= REMEMBERED_COUNT_MAX {

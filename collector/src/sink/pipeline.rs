@@ -14,15 +14,19 @@ use tokio_util::sync::CancellationToken;
 use super::deliver::{DeliverError, Deliverer, Request};
 use super::feed::{Feed, Portion};
 use super::points::samples::Detail;
+use super::series::Bucket;
 use super::server::Server;
-use super::state::State;
+use super::state::{Doing, State};
 use crate::store::{Position, Store, WriteError};
 
-/// Requests on their way at once. One leaves the server idle while it is being compressed; more than two only share it.
-const CONNECTION_COUNT: usize = 2;
+/// Requests of samples on their way at once. One leaves the server idle while it is being made; more than two only share it.
+const SAMPLES_CONNECTION_COUNT: usize = 2;
 
-/// Requests that wait for a connection: as many as are on their way, so that none ever waits for the feed.
-const WAITING_COUNT: usize = CONNECTION_COUNT;
+/// Requests of results on their way at once. A point that is written anew must not be overtaken by what it was before.
+const RESULTS_CONNECTION_COUNT: usize = 1;
+
+/// Requests of a bucket that wait for a connection: as many as are on their way, so that none ever waits for the feed.
+const WAITING_COUNT: usize = 2;
 
 /// Portions that are on their way at once.
 const PORTION_COUNT_MAX: usize = 3;
@@ -129,8 +133,8 @@ impl<S: Server> Pipeline<S> {
     pub(super) async fn run(&self, position: Position, stop: CancellationToken) -> Result<(), PipelineError> {
         // Ends the connections however this ends.
         let _ending = stop.clone().drop_guard();
-        let (requests, waiting) = mpsc::channel(WAITING_COUNT);
-        let (tell_done, mut done) = mpsc::channel(WAITING_COUNT + CONNECTION_COUNT);
+        let on_their_way_count = 2 * WAITING_COUNT + SAMPLES_CONNECTION_COUNT + RESULTS_CONNECTION_COUNT;
+        let (tell_done, mut done) = mpsc::channel(on_their_way_count);
         let deliverer = Deliverer::new(
             Arc::clone(&self.server),
             self.store.clone(),
@@ -138,11 +142,16 @@ impl<S: Server> Pipeline<S> {
             Arc::clone(&self.state),
             stop.clone(),
         );
-        let waiting = Arc::new(Mutex::new(waiting));
         let mut connections = JoinSet::new();
-        for _ in 0..CONNECTION_COUNT {
-            connections.spawn(connection(deliverer.clone(), Arc::clone(&waiting), tell_done.clone()));
-        }
+        let mut open = |connection_count: usize| {
+            let (requests, waiting) = mpsc::channel(WAITING_COUNT);
+            let waiting = Arc::new(Mutex::new(waiting));
+            for _ in 0..connection_count {
+                connections.spawn(connection(deliverer.clone(), Arc::clone(&waiting), tell_done.clone()));
+            }
+            Queue { requests, pending: VecDeque::new() }
+        };
+        let (mut samples, mut results) = (open(SAMPLES_CONNECTION_COUNT), open(RESULTS_CONNECTION_COUNT));
         let (portions, mut fed) = mpsc::channel(1);
         let (permits, permitted) = mpsc::channel(PORTION_COUNT_MAX);
         let mut feeding = JoinSet::new();
@@ -154,7 +163,6 @@ impl<S: Server> Pipeline<S> {
             portions,
         ));
         let mut progress = Progress::new(position);
-        let mut pending: VecDeque<(u64, Request)> = VecDeque::new();
         let mut kept = position;
         let mut keeping = tokio::time::interval(KEEP_PERIOD);
         keeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -173,22 +181,16 @@ impl<S: Server> Pipeline<S> {
                         level_at: is_level.then_some(read_at),
                         request_count_left: requests.len(),
                     });
-                    pending.extend(requests.into_iter().map(|request| (index, request)));
-                }
-                room = requests.reserve(), if !pending.is_empty() => {
-                    match room {
-                        Ok(room) => room.send(pending.pop_front().expect("looked at just before")),
-                        // Both connections have ended: why, they say themselves.
-                        Err(_) => {
-                            let ended = connections.join_next().await;
-                            break match ended {
-                                Some(Ok(Err(error))) => Err(PipelineError::Deliver(error)),
-                                Some(Err(broken)) => Err(PipelineError::Broken(broken)),
-                                Some(Ok(Ok(()))) | None => Ok(()),
-                            };
-                        }
+                    for request in requests {
+                        let queue = match request.bucket {
+                            Bucket::Samples => &mut samples,
+                            Bucket::Results => &mut results,
+                        };
+                        queue.pending.push_back((index, request));
                     }
                 }
+                () = samples.move_on() => {}
+                () = results.move_on() => {}
                 Some(index) = done.recv() => progress.done(index),
                 Some(ended) = connections.join_next() => match ended {
                     Ok(Ok(())) => {}
@@ -218,6 +220,31 @@ impl<S: Server> Pipeline<S> {
             self.keep(progress.position).await.map_err(|_| PipelineError::Closed)?;
         }
         ended
+    }
+}
+
+/// Requests of one bucket, in their order, before its connections take them.
+#[derive(Debug)]
+struct Queue {
+    requests: mpsc::Sender<(u64, Request)>,
+    pending: VecDeque<(u64, Request)>,
+}
+
+impl Queue {
+    /// Hands the next request on, when there is one and a connection has room; never ends otherwise.
+    async fn move_on(&mut self) {
+        if self.pending.is_empty() {
+            return std::future::pending().await;
+        }
+        match self.requests.reserve().await {
+            Ok(room) => {
+                if let Some(next) = self.pending.pop_front() {
+                    room.send(next);
+                }
+            }
+            // The connections have ended, and tell why themselves.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -261,7 +288,9 @@ async fn feed(
                 }
                 Ok(portion) => break (portion, read_at),
                 Err(error) => {
-                    tracing::error!(error = %Chain(&error), "the sink cannot read the store, and tries again");
+                    let reason = Chain(&error).to_string();
+                    tracing::error!(reason, "the sink cannot read the store, and tries again");
+                    state.set_doing(Doing::Waiting { reason });
                     sleep(STORE_PERIOD).await;
                 }
             }

@@ -6,7 +6,6 @@
 
 use std::io::Write;
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;

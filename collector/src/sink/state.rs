@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tinywatt_proto::time::MonoNs;
@@ -23,6 +24,9 @@ pub struct Meter {
     pub retry_count: u64,
     /// Lines that the database refused for good, ever.
     pub quarantined_count: u64,
+    /// Lines that were older than the database keeps, since the collector started.
+    #[serde(default)]
+    pub expired_count: u64,
 }
 
 /// What the sink is doing.
@@ -54,6 +58,9 @@ pub struct State {
     request_count: AtomicU64,
     retry_count: AtomicU64,
     quarantined_count: AtomicU64,
+    expired_count: AtomicU64,
+    /// When the database may be asked again.
+    not_before: Mutex<MonoNs>,
     doing: Mutex<Doing>,
 }
 
@@ -72,6 +79,8 @@ impl State {
             request_count: AtomicU64::new(0),
             retry_count: AtomicU64::new(0),
             quarantined_count: AtomicU64::new(quarantined_count),
+            expired_count: AtomicU64::new(0),
+            not_before: Mutex::default(),
             doing: Mutex::default(),
         }
     }
@@ -88,6 +97,7 @@ impl State {
             request_count: get(&self.request_count),
             retry_count: get(&self.retry_count),
             quarantined_count: get(&self.quarantined_count),
+            expired_count: get(&self.expired_count),
         }
     }
 
@@ -124,6 +134,23 @@ impl State {
 
     pub(super) fn note_quarantined(&self, line_count: u64) {
         self.quarantined_count.fetch_add(line_count, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_expired(&self, line_count: u64) {
+        if self.expired_count.fetch_add(line_count, Ordering::Relaxed) == 0 {
+            tracing::info!("some lines are older than the database keeps them; they are left out and counted");
+        }
+    }
+
+    /// The database asks to be left alone for a while.
+    pub(super) fn ask_for_time(&self, time: Duration) {
+        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        *not_before = (*not_before).max(self.uptime.now().after(time));
+    }
+
+    /// How long it is still to be left alone.
+    pub(super) fn time_asked_for(&self) -> Duration {
+        self.not_before.lock().unwrap_or_else(PoisonError::into_inner).since(self.uptime.now())
     }
 
     /// Says what is done now; true when that is something else than before.

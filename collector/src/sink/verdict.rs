@@ -23,8 +23,8 @@ pub enum Verdict {
     Taken,
     /// All but some lines are: those were dropped for good.
     PartlyTaken {
-        /// How many; absent when the server does not say.
-        dropped_count: Option<u64>,
+        /// How many.
+        dropped_count: u64,
         /// Whether they were dropped for their age, which says nothing about the lines themselves.
         is_for_age: bool,
     },
@@ -60,9 +60,12 @@ pub fn judge(answer: &Answer) -> Verdict {
             advice: "there is no such organisation or bucket: `collector influx init` makes them; or correct the names",
         },
         413 => Verdict::TooLarge,
-        422 => Verdict::PartlyTaken {
-            dropped_count: dropped(&answer.message),
-            is_for_age: answer.message.contains("retention"),
+        422 => match dropped(&answer.message) {
+            Some(dropped_count) => {
+                Verdict::PartlyTaken { dropped_count, is_for_age: answer.message.contains("retention") }
+            }
+            // Whoever says so is not known to have kept the others.
+            None => Verdict::Refused,
         },
         // A timeout of the server or of a proxy, too many requests, and every trouble of the server itself, a full disk
         // included: the lines are not to blame.
@@ -105,11 +108,11 @@ mod tests {
         let conflict = "failure writing points to database: partial write: field type conflict: input field \"watts\" on \
                         measurement \"sample\" is type integer, already exists as type float dropped=1";
         let partly = |dropped_count, is_for_age| Verdict::PartlyTaken { dropped_count, is_for_age };
-        assert_eq!(verdict(422, conflict, None), partly(Some(1), false));
+        assert_eq!(verdict(422, conflict, None), partly(1, false));
         let age = "failure writing points to database: partial write: dropped 3 points outside retention policy of \
                    duration 1h0m0s - oldest point … dropped=3";
-        assert_eq!(verdict(422, age, None), partly(Some(3), true));
-        assert_eq!(verdict(422, "unprocessable", None), partly(None, false));
+        assert_eq!(verdict(422, age, None), partly(3, true));
+        assert_eq!(verdict(422, "unprocessable", None), Verdict::Refused);
         assert_eq!(verdict(413, "", None), Verdict::TooLarge);
         for status in [408, 429, 500, 502, 503, 504] {
             assert_eq!(verdict(status, "", Some(7)), Verdict::Later { after: Duration::from_secs(7) });

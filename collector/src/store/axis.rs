@@ -58,25 +58,43 @@ struct Wanted {
 pub enum Placed {
     /// It is.
     At(Axis),
-    /// Its agent is there and will probe.
-    NotYet,
+    /// What will place it may still arrive.
+    NotYet {
+        /// Records of it that have arrived: as long as that grows, more do.
+        record_count: i64,
+    },
 }
+
+/// How long a boot has been waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// Not yet.
+    No,
+    /// As long as its first samples take.
+    Briefly,
+    /// As long as whatever could place it may take.
+    Long,
+}
+
+/// Farthest that an axis is moved: a clock that was wrong by more shall not push all later starts of a node with it.
+const MOVE_MAX_NS: i64 = 3_600_000_000_000;
 
 // === impl Store ===
 
 impl Store {
     /// The axis of a boot, made when it has none.
     ///
-    /// Without a probe, a recording begins where its attempt was started, and whatever else ends now. A boot whose agent
-    /// is still connected is waited for instead, unless `is_late`.
+    /// Its first clock probes place it. Without one it is a recording, which begins where its attempt was started, as its
+    /// markers tell. Probes and markers come behind the samples, so they are waited for; in the end its samples end now, or
+    /// before the node's next start.
     ///
     /// # Errors
     /// When the store failed.
-    pub async fn axis(&self, boot_key: i64, now_unix_ns: u64, is_late: bool) -> Result<Placed, AxisError> {
+    pub async fn axis(&self, boot_key: i64, now_unix_ns: u64, waited: Waited) -> Result<Placed, AxisError> {
         enum Known {
             Axis(Axis),
             Wanted(Wanted),
-            NotYet,
+            NotYet { record_count: i64 },
         }
         let known = self
             .read(move |transaction| {
@@ -87,21 +105,26 @@ impl Store {
                 if let Some(offset_ns) = axis {
                     return Ok(Known::Axis(Axis { offset_ns }));
                 }
-                if let Some(wanted) = by_probes(transaction, boot_key)? {
+                // Where it begins is known with its first batch, which a sensor may never give.
+                let has_begun = waited != Waited::No || first_mono_ns(transaction, boot_key)?.is_some();
+                if has_begun && let Some(wanted) = by_probes(transaction, boot_key)? {
                     return Ok(Known::Wanted(wanted));
                 }
-                if let Some(wanted) = by_attempt(transaction, boot_key)? {
+                if has_begun && let Some(wanted) = by_markers(transaction, boot_key)? {
                     return Ok(Known::Wanted(wanted));
                 }
-                if is_newest_registration(transaction, boot_key)? && !is_late {
-                    return Ok(Known::NotYet);
+                if waited == Waited::Long {
+                    return Ok(Known::Wanted(by_arrival(transaction, boot_key, now_unix_ns)?));
                 }
-                Ok(Known::Wanted(by_arrival(transaction, boot_key, now_unix_ns)?))
+                let record_count = transaction
+                    .prepare_cached("SELECT coalesce(sum(next_sequence), 0) FROM stream WHERE boot_key = ?1")?
+                    .query_row([boot_key], |row| row.get(0))?;
+                Ok(Known::NotYet { record_count })
             })
             .await?;
         let wanted = match known {
             Known::Axis(axis) => return Ok(Placed::At(axis)),
-            Known::NotYet => return Ok(Placed::NotYet),
+            Known::NotYet { record_count } => return Ok(Placed::NotYet { record_count }),
             Known::Wanted(wanted) => wanted,
         };
         let offset_ns = self.write(move |session| place(&session.connection, boot_key, wanted)).await?;
@@ -140,47 +163,36 @@ pub(super) fn probe(row: &rusqlite::Row<'_>) -> rusqlite::Result<v1::ClockProbe>
     })
 }
 
-/// Where the attempt was started whose samples these are, if they are a recording's: under a boot id under which no agent
-/// registered. Before the attempt is assessed it is the one that the node executes.
-fn by_attempt(transaction: &rusqlite::Transaction<'_>, boot_key: i64) -> Result<Option<Wanted>, Failure> {
-    let first_mono_ns = match first_mono_ns(transaction, boot_key)? {
-        Some(first_mono_ns) if !is_newest_registration(transaction, boot_key)? => first_mono_ns,
-        _ => return Ok(None),
-    };
-    let (node, boot) = transaction
-        .prepare_cached("SELECT node, boot.boot_id FROM boot JOIN node USING (node_key) WHERE boot_key = ?1")?
-        .query_row([boot_key], |row| Ok((row.get::<_, String>(0)?, sql::boot_id(row, 1)?)))?;
-    let assessed: Option<i64> = transaction
+/// Where the attempt was started whose recording this is: it marks its windows under the recording's own boot id.
+fn by_markers(transaction: &rusqlite::Transaction<'_>, boot_key: i64) -> Result<Option<Wanted>, Failure> {
+    let Some(first_mono_ns) = first_mono_ns(transaction, boot_key)? else { return Ok(None) };
+    let started: Option<i64> = transaction
         .prepare_cached(
-            "SELECT started_unix_ns FROM attempt WHERE node = ?1 AND result IS NOT NULL \
-             AND json_extract(result, '$.measurement.samples_boot_id') = ?2 LIMIT 1",
+            "SELECT started_unix_ns FROM marker JOIN attempt USING (run, trial, attempt) WHERE boot_key = ?1 \
+             ORDER BY sequence LIMIT 1",
         )?
-        .query_row(params![node, boot.to_string()], |row| row.get(0))
+        .query_row([boot_key], |row| row.get(0))
         .optional()?;
-    let executing: Option<i64> = transaction
-        .prepare_cached(
-            "SELECT attempt.started_unix_ns FROM attempt JOIN run USING (run) WHERE node = ?1 AND result IS NULL \
-             AND run.ended_unix_ns IS NULL ORDER BY attempt.started_unix_ns DESC LIMIT 1",
-        )?
-        .query_row([&node], |row| row.get(0))
-        .optional()?;
-    let started = assessed.or(executing);
-    Ok(started.map(|started| Wanted { basis: Basis::Attempt, offset_ns: started - first_mono_ns }))
+    Ok(started.map(|started| Wanted { basis: Basis::Attempt, offset_ns: started.saturating_sub(first_mono_ns) }))
 }
 
-/// So that the newest samples end now.
+/// So that the newest samples end now, or before the samples of the node's next start.
 fn by_arrival(transaction: &rusqlite::Transaction<'_>, boot_key: i64, now_unix_ns: u64) -> Result<Wanted, Failure> {
-    let last: Option<i64> = transaction
-        .prepare_cached("SELECT max(last_mono_ns) FROM batch JOIN stream USING (stream_key) WHERE boot_key = ?1")?
-        .query_row([boot_key], |row| row.get(0))?;
-    Ok(Wanted { basis: Basis::Arrival, offset_ns: sql::integer(now_unix_ns) - last.unwrap_or(0) })
-}
-
-/// Whether it is the last start of an agent that registered as its node.
-fn is_newest_registration(transaction: &rusqlite::Transaction<'_>, boot_key: i64) -> Result<bool, Failure> {
-    Ok(transaction
-        .prepare_cached("SELECT node.boot_id = boot.boot_id FROM boot JOIN node USING (node_key) WHERE boot_key = ?1")?
-        .query_row([boot_key], |row| row.get(0))?)
+    let next = transaction
+        .prepare_cached(
+            "SELECT boot_key, offset_ns FROM axis JOIN boot USING (boot_key) WHERE boot_key > ?1 AND basis = 'probe' \
+             AND node_key = (SELECT node_key FROM boot WHERE boot_key = ?1) ORDER BY boot_key LIMIT 1",
+        )?
+        .query_row([boot_key], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .optional()?;
+    let mut end = sql::integer(now_unix_ns);
+    if let Some((next_key, offset_ns)) = next
+        && let Some(first_mono_ns) = first_mono_ns(transaction, next_key)?
+    {
+        end = end.min(offset_ns.saturating_add(first_mono_ns).saturating_sub(1));
+    }
+    let last = last_mono_ns(transaction, boot_key)?.unwrap_or(0);
+    Ok(Wanted { basis: Basis::Arrival, offset_ns: end.saturating_sub(last) })
 }
 
 fn first_mono_ns(connection: &rusqlite::Connection, boot_key: i64) -> rusqlite::Result<Option<i64>> {
@@ -192,24 +204,39 @@ fn first_mono_ns(connection: &rusqlite::Connection, boot_key: i64) -> rusqlite::
         .query_row([boot_key], |row| row.get(0))
 }
 
-/// Keeps an offset, moved behind the samples of the node's earlier boots: within a series no instant may come twice, and
-/// clocks that drift, or recordings that are played faster than they were taken, would overlap. Live samples and
-/// recordings are apart, so that none moves the other.
-fn place(connection: &rusqlite::Connection, boot_key: i64, wanted: Wanted) -> rusqlite::Result<i64> {
-    let is_recording = wanted.basis == Basis::Attempt;
-    let end: Option<i64> = connection
+/// The last batch of a stream is the one that begins last.
+fn last_mono_ns(connection: &rusqlite::Connection, boot_key: i64) -> rusqlite::Result<Option<i64>> {
+    connection
         .prepare_cached(
-            "SELECT max(axis.offset_ns + (SELECT max(last_mono_ns) FROM batch WHERE batch.stream_key = stream.stream_key)) \
-             FROM axis JOIN boot USING (boot_key) JOIN stream USING (boot_key) \
-             WHERE node_key = (SELECT node_key FROM boot WHERE boot_key = ?1) AND (axis.basis = 'attempt') = ?2",
+            "SELECT max((SELECT last_mono_ns FROM batch WHERE batch.stream_key = stream.stream_key \
+             ORDER BY first_mono_ns DESC LIMIT 1)) FROM stream WHERE boot_key = ?1",
         )?
-        .query_row(params![boot_key, is_recording], |row| row.get(0))?;
-    let first_mono_ns = first_mono_ns(connection, boot_key)?;
-    let after = end.zip(first_mono_ns).map_or(i64::MIN, |(end, first_mono_ns)| end + 1 - first_mono_ns);
+        .query_row([boot_key], |row| row.get(0))
+}
+
+/// Keeps an offset, moved behind the samples of the node's earlier boots: within a series no instant may come twice, and
+/// clocks that drift, or recordings that are played faster than they were taken, would overlap. Samples with probes and
+/// recordings are apart, so that none moves the other; what ended when it arrived is not moved and moves nothing.
+fn place(connection: &rusqlite::Connection, boot_key: i64, wanted: Wanted) -> rusqlite::Result<i64> {
+    let mut statement = connection.prepare_cached(
+        "SELECT boot_key, offset_ns FROM axis JOIN boot USING (boot_key) \
+         WHERE node_key = (SELECT node_key FROM boot WHERE boot_key = ?1) AND basis = ?2 AND basis <> 'arrival'",
+    )?;
+    let others = statement.query_map(params![boot_key, wanted.basis.word()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let others: Vec<(i64, i64)> = others.collect::<Result<_, _>>()?;
+    let mut end = i64::MIN;
+    for (other, offset_ns) in others {
+        if let Some(last_mono_ns) = last_mono_ns(connection, other)? {
+            end = end.max(offset_ns.saturating_add(last_mono_ns));
+        }
+    }
+    let begin = first_mono_ns(connection, boot_key)?.map(|first| wanted.offset_ns.saturating_add(first));
+    let move_ns = begin.map_or(0, |begin| end.saturating_add(1).saturating_sub(begin));
+    let move_ns = if (0..=MOVE_MAX_NS).contains(&move_ns) { move_ns } else { 0 };
     connection
         .prepare_cached(
             "INSERT INTO axis (boot_key, basis, offset_ns) VALUES (?1, ?2, ?3) \
              ON CONFLICT DO UPDATE SET basis = basis RETURNING offset_ns",
         )?
-        .query_row(params![boot_key, wanted.basis.word(), wanted.offset_ns.max(after)], |row| row.get(0))
+        .query_row(params![boot_key, wanted.basis.word(), wanted.offset_ns.saturating_add(move_ns)], |row| row.get(0))
 }

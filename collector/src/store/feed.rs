@@ -1,5 +1,7 @@
 //! What came and what changed, in the order of the commits, for whoever writes it on.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use tinywatt_proto::ids::{AttemptId, NodeId, RunId};
 use tinywatt_proto::time::MonoNs;
@@ -37,6 +39,35 @@ pub struct Neighbour {
     pub sequence: u64,
     /// Its instant on the side that is near: the last reading of the one before, the first of the one after.
     pub at: MonoNs,
+}
+
+/// The batch of a stream that was read last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newest {
+    /// Its sequence and its last reading.
+    pub batch: Neighbour,
+    /// Whether one after it in sequence came before it.
+    pub is_overtaken: bool,
+}
+
+impl From<&StoredBatch> for Newest {
+    fn from(stored: &StoredBatch) -> Self {
+        Self {
+            batch: Neighbour { sequence: stored.sequence, at: MonoNs(stored.batch.last_mono_ns) },
+            is_overtaken: stored.overtaken_by.is_some(),
+        }
+    }
+}
+
+/// What changed after a key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changes {
+    /// Each with its key, in the order of the commits. What is gone by now is left out.
+    pub changed: Vec<(i64, Changed)>,
+    /// Key of the last one, also when that is gone.
+    pub last_key: i64,
+    /// Whether these were all.
+    pub is_level: bool,
 }
 
 /// A channel that batches belong to.
@@ -95,7 +126,8 @@ pub enum Changed {
 
 impl Store {
     /// Batches after a key, in the order of arrival: at most `count_max`, and no more once they hold `reading_count_max`
-    /// readings.
+    /// readings. `newest` tells of each stream the last batch before, as far as the caller knows it: what follows that one
+    /// in sequence needs no look at others.
     ///
     /// # Errors
     /// When the store failed.
@@ -104,8 +136,9 @@ impl Store {
         batch_key: i64,
         count_max: u32,
         reading_count_max: u64,
+        newest: HashMap<i64, Newest>,
     ) -> Result<Vec<StoredBatch>, ReadError> {
-        self.read(move |transaction| batches_after(transaction, batch_key, count_max, reading_count_max)).await
+        self.read(move |transaction| batches_after(transaction, batch_key, count_max, reading_count_max, newest)).await
     }
 
     /// The channel of a boot.
@@ -143,16 +176,11 @@ impl Store {
         .await
     }
 
-    /// What changed after a key, each with its key, in the order of the commits. What is gone by now is left out, but
-    /// for the last key, which is given beside.
+    /// What changed after a key, at most so many.
     ///
     /// # Errors
     /// When the store failed.
-    pub async fn changes_after(
-        &self,
-        change_key: i64,
-        count_max: u32,
-    ) -> Result<(Vec<(i64, Changed)>, i64), ReadError> {
+    pub async fn changes_after(&self, change_key: i64, count_max: u32) -> Result<Changes, ReadError> {
         self.read(move |transaction| changes_after(transaction, change_key, count_max)).await
     }
 }
@@ -162,6 +190,7 @@ fn batches_after(
     batch_key: i64,
     count_max: u32,
     reading_count_max: u64,
+    mut newest: HashMap<i64, Newest>,
 ) -> Result<Vec<StoredBatch>, Failure> {
     let mut statement = transaction.prepare_cached(
         "SELECT batch_key, boot_key, channel, stream_key, sequence, first_mono_ns, last_mono_ns, reading_count, lost, \
@@ -178,18 +207,14 @@ fn batches_after(
         reading_count += u64::from(batch.batch.reading_count);
         batches.push(batch);
     }
-    for index in 0..batches.len() {
-        let (done, rest) = batches.split_at_mut(index);
-        let batch = &mut rest[0];
-        let newest = done.iter().rev().find(|other| other.stream_key == batch.stream_key);
+    for stored in &mut batches {
         // One that came late may stand before a gap of its own, which this one then makes smaller.
-        match newest.filter(|other| other.sequence + 1 == batch.sequence && other.overtaken_by.is_none()) {
-            Some(other) => {
-                let at = MonoNs(other.batch.last_mono_ns);
-                batch.before = Some(Neighbour { sequence: other.sequence, at });
-            }
-            None => look_around(transaction, batch)?,
+        let follows = |newest: &&Newest| newest.batch.sequence + 1 == stored.sequence && !newest.is_overtaken;
+        match newest.get(&stored.stream_key).filter(follows) {
+            Some(newest) => stored.before = Some(newest.batch),
+            None => look_around(transaction, stored)?,
         }
+        newest.insert(stored.stream_key, Newest::from(&*stored));
     }
     Ok(batches)
 }
@@ -255,11 +280,7 @@ struct Pointer {
     health_key: Option<i64>,
 }
 
-fn changes_after(
-    transaction: &Transaction<'_>,
-    change_key: i64,
-    count_max: u32,
-) -> Result<(Vec<(i64, Changed)>, i64), Failure> {
+fn changes_after(transaction: &Transaction<'_>, change_key: i64, count_max: u32) -> Result<Changes, Failure> {
     let mut statement = transaction.prepare_cached(
         "SELECT change_key, fact, run, attempt_key, boot_key, sequence, health_key FROM change \
          WHERE change_key > ?1 ORDER BY change_key LIMIT ?2",
@@ -276,14 +297,15 @@ fn changes_after(
         })
     })?;
     let pointers: Vec<Pointer> = rows.collect::<Result<_, _>>()?;
-    let last = pointers.last().map_or(change_key, |pointer| pointer.key);
-    let mut changes = Vec::with_capacity(pointers.len());
+    let last_key = pointers.last().map_or(change_key, |pointer| pointer.key);
+    let is_level = pointers.len() < count_max as usize;
+    let mut all = Vec::with_capacity(pointers.len());
     for pointer in pointers {
         if let Some(changed) = changed(transaction, &pointer)? {
-            changes.push((pointer.key, changed));
+            all.push((pointer.key, changed));
         }
     }
-    Ok((changes, last))
+    Ok(Changes { changed: all, last_key, is_level })
 }
 
 fn changed(transaction: &Transaction<'_>, pointer: &Pointer) -> Result<Option<Changed>, Failure> {

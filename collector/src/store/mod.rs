@@ -25,9 +25,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use axis::{Axis, AxisError, Placed};
+pub use axis::{Axis, AxisError, Placed, Waited};
 pub use catalogue::{AttemptRow, CatalogueError, RunRow};
-pub use feed::{Changed, FedChannel, Neighbour, StoredBatch};
+pub use feed::{Changed, Changes, FedChannel, Neighbour, Newest, StoredBatch};
 pub use nodes::{NodeCounts, NodeRow, RegisterError};
 pub use open::{DATABASE_NAME, OpenError};
 pub use reader::ReadError;

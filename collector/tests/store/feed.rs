@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use tinywatt_collector::sink::feed::Feed;
 use tinywatt_collector::sink::points::samples::Detail;
-use tinywatt_collector::store::{Placed, Position, RunRow, Store};
+use tinywatt_collector::store::{Axis, Placed, Position, RunRow, Store, Waited};
 use tinywatt_proto::ids::AttemptId;
+use tinywatt_proto::time::MonoNs;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::record::Fact;
 
@@ -19,6 +20,9 @@ const RAW: Detail = Detail { raw: true, decimated_period_ns: None };
 
 /// Unix time less monotonic time of the scenario's probes.
 const OFFSET_NS: i64 = 1_800_000_000_000_000_000;
+
+/// Some time after everything.
+const NOW: u64 = 2_000_000_000_000_000_000;
 
 async fn deliver(store: &Store, boot_number: u8, sequences: &[u64]) {
     let boot = boot(boot_number);
@@ -163,43 +167,103 @@ async fn samples_of_two_starts_of_an_agent_never_share_an_instant() {
     assert_eq!(samples.len() as u64, 6 * BATCH_READING_COUNT);
 }
 
+async fn placed(store: &Store, boot_number: u8, waited: Waited) -> Option<Axis> {
+    let key = store.boot_key(&node(), boot(boot_number)).await.unwrap().unwrap();
+    match store.axis(key, NOW, waited).await.unwrap() {
+        Placed::At(axis) => Some(axis),
+        Placed::NotYet { .. } => None,
+    }
+}
+
+/// Delivers a channel and batches, and no probe.
+async fn deliver_unprobed(store: &Store, boot_number: u8, sequences: &[u64]) {
+    let opened = record(0, boot(boot_number), 0, Fact::ChannelOpened(channel(0)));
+    let batches =
+        sequences.iter().map(|sequence| record(0, boot(boot_number), *sequence, Fact::Batch(batch(0, *sequence))));
+    store.commit_records(node(), std::iter::once(opened).chain(batches).collect()).await.unwrap();
+}
+
 #[tokio::test]
-async fn samples_of_an_agent_that_has_not_probed_yet_wait_and_those_of_a_recording_begin_with_their_attempt() {
+async fn samples_without_a_probe_wait_for_one_and_end_when_they_arrived_if_none_comes() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
-    // The scenario's node registered as boot 1.
-    let opened = record(0, boot(1), 0, Fact::ChannelOpened(channel(0)));
-    let first = record(0, boot(1), 0, Fact::Batch(batch(0, 0)));
-    store.commit_records(node(), vec![opened, first]).await.unwrap();
-    let key = store.boot_key(&node(), boot(1)).await.unwrap().unwrap();
-    let now = 2_000_000_000_000_000_000;
-    assert_eq!(store.axis(key, now, false).await.unwrap(), Placed::NotYet);
+    deliver_unprobed(&store, 1, &[0]).await;
+    for waited in [Waited::No, Waited::Briefly] {
+        assert_eq!(placed(&store, 1, waited).await, None);
+    }
     let mut feed = Feed::new(store.clone(), RAW);
     let portion = feed.portion(Position::default()).await.unwrap();
     assert_eq!((portion.position.batch_key, portion.is_level), (0, false), "its samples wait");
-    let Placed::At(axis) = store.axis(key, now, true).await.unwrap() else { panic!("late enough") };
-    assert_eq!(axis.unix_ns(tinywatt_proto::time::MonoNs(BATCH_NS)), i64::try_from(now).unwrap(), "they end now");
+    let axis = placed(&store, 1, Waited::Long).await.expect("long enough");
+    assert_eq!(axis.unix_ns(MonoNs(BATCH_NS)), i64::try_from(NOW).unwrap(), "they end now");
+}
 
-    // A recording comes under a boot id as which no agent registered, while its attempt executes.
-    let run = RunRow {
-        run: "replay-a".parse().unwrap(),
-        experiment: "replay".to_owned(),
-        submit: v1::SubmitRequest::default(),
-        trials: Vec::new(),
-        started_unix_ns: 5,
-        state: v1::RunState::Running,
-        ended_unix_ns: None,
-    };
-    store.create_run(run).await.unwrap();
-    let attempt = AttemptId { run: "replay-a".parse().unwrap(), trial: 0, attempt: 1 };
+#[tokio::test]
+async fn a_start_that_never_probed_ends_before_the_next_one_and_does_not_move_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    deliver_unprobed(&store, 1, &[0, 1]).await;
+    deliver(&store, 2, &[0]).await;
+    let next = placed(&store, 2, Waited::No).await.expect("it has probes");
+    assert_eq!(next.unix_ns(MonoNs(0)), OFFSET_NS, "where its probes say");
+    let axis = placed(&store, 1, Waited::Long).await.expect("long enough");
+    assert_eq!(axis.unix_ns(MonoNs(2 * BATCH_NS)), next.unix_ns(MonoNs(PERIOD_NS)) - 1);
+}
+
+#[tokio::test]
+async fn a_probe_without_samples_waits_a_moment_for_where_they_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    deliver(&store, 1, &[]).await;
+    assert_eq!(placed(&store, 1, Waited::No).await, None);
+    assert!(placed(&store, 1, Waited::Briefly).await.is_some(), "a sensor may never give any");
+}
+
+#[tokio::test]
+async fn a_recording_begins_where_the_attempt_of_its_markers_was_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
     let started = 1_900_000_000_000_000_000;
-    store.start_attempt(&attempt, &node(), boot(1), started).await.unwrap();
-    let opened = record(0, boot(9), 0, Fact::ChannelOpened(channel(0)));
-    let first = record(0, boot(9), 0, Fact::Batch(batch(0, 0)));
-    store.commit_records(node(), vec![opened, first]).await.unwrap();
-    let key = store.boot_key(&node(), boot(9)).await.unwrap().unwrap();
-    let Placed::At(axis) = store.axis(key, now, false).await.unwrap() else { panic!("an attempt executes") };
-    assert_eq!(axis.unix_ns(tinywatt_proto::time::MonoNs(PERIOD_NS)), i64::try_from(started).unwrap());
+    for (run, started) in [("replay-a", started), ("other", started + 5)] {
+        let row = RunRow {
+            run: run.parse().unwrap(),
+            experiment: "replay".to_owned(),
+            submit: v1::SubmitRequest::default(),
+            trials: Vec::new(),
+            started_unix_ns: 5,
+            state: v1::RunState::Running,
+            ended_unix_ns: None,
+        };
+        store.create_run(row).await.unwrap();
+        let attempt = AttemptId { run: run.parse().unwrap(), trial: 0, attempt: 1 };
+        store.start_attempt(&attempt, &node(), boot(1), started).await.unwrap();
+    }
+    // Under a boot id of its own; the markers come last.
+    deliver_unprobed(&store, 9, &[0, 1]).await;
+    assert_eq!(placed(&store, 9, Waited::No).await, None, "whose it is is not known yet");
+    let mark = record(0, boot(9), 1, Fact::Marker(marker("replay-a", PERIOD_NS)));
+    store.commit_records(node(), vec![mark]).await.unwrap();
+    let axis = placed(&store, 9, Waited::No).await.expect("its attempt is known");
+    assert_eq!(axis.unix_ns(MonoNs(PERIOD_NS)), i64::try_from(started).unwrap());
+}
+
+#[tokio::test]
+async fn instants_at_the_end_of_time_break_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    deliver(&store, 1, &[0]).await;
+    placed(&store, 1, Waited::No).await.expect("it has probes");
+    let far = u64::try_from(i64::MAX).unwrap() - BATCH_NS;
+    let late = v1::SampleBatch {
+        first_mono_ns: batch(0, 1).first_mono_ns + far - 2 * BATCH_NS,
+        last_mono_ns: batch(0, 1).last_mono_ns + far - 2 * BATCH_NS,
+        ..batch(0, 1)
+    };
+    store.commit_records(node(), vec![record(0, boot(1), 1, Fact::Batch(late))]).await.unwrap();
+    deliver(&store, 2, &[0]).await;
+    let next = placed(&store, 2, Waited::No).await.expect("it has probes");
+    assert_eq!(next.unix_ns(MonoNs(0)), OFFSET_NS, "a clock gone wrong moves nobody by years");
+    assert!(store.poison().is_none());
 }
 
 #[tokio::test]
@@ -207,13 +271,14 @@ async fn what_changes_is_told_in_the_order_of_the_commits_and_a_store_of_before_
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     store.upsert_node(&registration(), 2).await.unwrap();
-    deliver(&store, 1, &[]).await;
+    deliver(&store, 1, &[0]).await;
     let events = [Fact::Marker(marker("run-a", 5_000)), Fact::Health(crate::scenario::health(7_000))];
     let events = events.into_iter().zip(2..).map(|(fact, sequence)| record(0, boot(1), sequence, fact));
     store.commit_records(node(), events.collect()).await.unwrap();
     let (lines, position) = lines_after(&store, Position::default(), RAW).await;
-    let series: Vec<&str> = lines.iter().map(|line| line.split(',').next().unwrap()).collect();
-    assert_eq!(series, ["clock", "phase", "agent"]);
+    let facts: Vec<&str> =
+        lines.iter().map(|line| line.split(',').next().unwrap()).filter(|name| *name != "sample").collect();
+    assert_eq!(facts, ["clock", "phase", "agent"]);
     assert_eq!(
         lines[1],
         format!("phase,node=pi-4,phase=active,run=run-a edge=\"start\",trial=0i,attempt=1i {}", OFFSET_NS + 5_000)

@@ -2781,6 +2781,9 @@ pub struct SinkStatus {
     /// Lines that it refused for good, ever.
     #[prost(uint64, tag = "9")]
     pub quarantined_count: u64,
+    /// Lines that were older than it keeps them.
+    #[prost(uint64, tag = "10")]
+    pub expired_count: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RebuildSinkRequest {}

@@ -19,7 +19,7 @@ use crate::store::Axis;
 pub struct Attempt<'a> {
     /// Its run.
     pub run: &'a RunReport,
-    /// When its node was told.
+    /// When its node was job.
     pub started_unix_ns: u64,
     /// What came of it.
     pub result: &'a TrialResult,
@@ -225,7 +225,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn job_phases(&self, job: &JobResult, kind: Kind, lines: &mut Lines) {
+    fn job_phases(&self, job: &'a JobResult, kind: Kind, lines: &mut Lines) {
         let co2 = |joules: f64| self.run.carbon.as_ref().map(|carbon| co2_grams(joules, carbon));
         let point = |phase: &'a str| {
             self.point("job_phase")
@@ -245,9 +245,7 @@ impl<'a> Attempt<'a> {
                 .field("joules_above_idle_expanded_uncertainty", half_width(above))
                 .field("co2_grams", total.and_then(|figure| co2(figure.value)))
         };
-        let job_of_result = self.result.measurement.as_ref().and_then(|measurement| measurement.job.as_ref());
-        let Some(told) = job_of_result else { return };
-        for (index, phase) in told.phases.iter().enumerate() {
+        for (index, phase) in job.phases.iter().enumerate() {
             energy(point(&phase.phase), phase.energy_joules, phase.energy_joules_above_idle)
                 .field("seconds", phase.duration_seconds)
                 .field("refusal", phase.refusal.as_ref())
@@ -255,8 +253,8 @@ impl<'a> Attempt<'a> {
         }
         energy(point("whole job"), Some(job.energy_joules), job.energy_joules_above_idle)
             .field("seconds", job.duration_seconds)
-            .field("refusal", told.above_idle_refusal.as_ref())
-            .write(self.at(told.phases.len()), lines);
+            .field("refusal", job.above_idle_refusal.as_ref())
+            .write(self.at(job.phases.len()), lines);
     }
 }
 

@@ -22,6 +22,7 @@ pub fn health(at_unix_ns: u64, health: &Health, lines: &mut Lines) {
         .field("sink_request_count", sink.request_count)
         .field("sink_retry_count", sink.retry_count)
         .field("sink_quarantined_count", sink.quarantined_count)
+        .field("sink_expired_count", sink.expired_count)
         .write(at, lines);
     health.nodes.iter().for_each(|view| node(at, view, lines));
 }

@@ -28,7 +28,8 @@ impl Run<'_> {
     /// back in a database.
     pub fn write(&self, lines: &mut Lines) {
         self.run(lines);
-        if self.input.state == v1::RunState::Running {
+        // An attempt of a run that was cancelled may still be on its way.
+        if self.input.state == v1::RunState::Running || self.input.attempt_count_running > 0 {
             return;
         }
         self.report.rows.iter().for_each(|row| self.result(row, lines));
