@@ -133,7 +133,7 @@ def scatter(
             "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
             "tooltip": {"mode": "single", "sort": "none"},
         },
-        {"unit": y_unit, "custom": custom},
+        {"unit": y_unit, "custom": custom, **({"max": 1} if y_unit == "percentunit" else {})},
         overrides,
     )
 
@@ -195,6 +195,7 @@ def trend(
     from_zero: bool = True,
     overrides: Sequence[Json] = (),
     style: str = "line",
+    log: bool = False,
 ) -> Panel:
     """Curves over a number other than time: `x` is the column, its unit and its words.
 
@@ -204,7 +205,7 @@ def trend(
     if unit in ENERGY and "r.kind" not in query:
         raise ValueError(f"{title}: shows energy or power without its kind")
     name, x_unit, words = x
-    custom = {
+    custom: Json = {
         "drawStyle": style,
         "lineWidth": 2 if style == "line" else 1,
         "fillOpacity": 0 if style == "line" else 70,
@@ -212,6 +213,8 @@ def trend(
         "pointSize": 5,
         "axisLabel": axis,
     }
+    if log:
+        custom["scaleDistribution"] = {"type": "log", "log": 10}
     defaults: Json = {"unit": unit, "custom": custom}
     if from_zero:
         defaults["min"] = 0

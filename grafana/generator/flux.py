@@ -146,6 +146,32 @@ def curve(name: str, field: str, labels: Sequence[str], function: str = "mean", 
     )
 
 
+def with_facts(name: str, state: Sequence[Column], facts: Sequence[Column], key: str, where: Sequence[str]) -> str:
+    """The last row for each value of a tag, and beside it what is written once, when it changes, whenever that was."""
+    declared = series(name)
+    known = ", ".join(f"{column.name}: r.{column.name}" for column in facts)
+    fields = wanted_fields(declared, facts)
+    bucket = SAMPLES if declared.bucket == "samples" else RESULTS
+    return f"""import "join"
+
+states = {latest(name, state, key, where)}
+
+facts = from(bucket: {bucket})
+  |> {EVER}
+  |> filter(fn: (r) => r._measurement == "{name}"){filters([*where, any_of("_field", fields)])}
+  |> group(columns: ["{key}", "_field"])
+  |> last()
+  |> group()
+  |> pivot(rowKey: ["{key}"], columnKey: ["_field"], valueColumn: "_value")
+
+join.left(
+    left: states,
+    right: facts,
+    on: (l, r) => l.{key} == r.{key},
+    as: (l, r) => ({{l with {known}}}),
+){ordered([key])}{kept([*state, *facts])}"""
+
+
 def latest(name: str, columns: Sequence[Column], key: str, where: Sequence[str] = ()) -> str:
     """The last row for each value of a tag."""
     query = pivoted(name, columns, where) + computed(columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -189,11 +190,11 @@ def axes(
     return drawn, to_x, to_y
 
 
-def _span(values: Iterable[float], least: float | None) -> tuple[float, float]:
+def _span(values: Iterable[float], least: float | None, most: float | None = None) -> tuple[float, float]:
     known = list(values)
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     pad = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
-    return (least if least is not None else low - pad), high + pad
+    return (least if least is not None else low - pad), (most if most is not None else high + pad)
 
 
 def chart(panel: Json, found: list[Curve], width: int, height: int, is_time: bool, x: Json, regions: list[Json]) -> str:
@@ -209,13 +210,17 @@ def chart(panel: Json, found: list[Curve], width: int, height: int, is_time: boo
     unit = defaults.get("unit")
     xs = [value for curve in found for value in curve.xs]
     span = (min(xs), max(xs)) if is_time else _span(xs, x.get("min"))
+    is_log = defaults.get("custom", {}).get("scaleDistribution", {}).get("type") == "log"
+    if is_log:
+        for curve in found:
+            curve.ys = [math.log10(value) for value in curve.ys]
     drawn, to_x, to_y = axes(
         width,
         height - legend_height,
         span,
         _span((value for curve in found for value in curve.ys), defaults.get("min")),
         (lambda value: clock(value, False)) if is_time else (lambda value: text(value, x.get("unit"))),
-        lambda value: text(value, unit),
+        lambda value: text(10**value if is_log else value, unit),
         ("" if is_time else x.get("displayName", ""), defaults.get("custom", {}).get("axisLabel", "")),
     )
     for region in regions:
@@ -333,7 +338,7 @@ def xychart(panel: Json, frames: list[Frame], width: int, height: int) -> str:
         width,
         height - legend_height,
         _span((mark[1] for mark in marks), x_settings.get("min")),
-        _span((mark[2] for mark in marks), defaults.get("min")),
+        _span((mark[2] for mark in marks), defaults.get("min"), defaults.get("max")),
         lambda value: text(value, x_settings.get("unit")),
         lambda value: text(value, defaults.get("unit")),
         (x_settings.get("custom.axisLabel", ""), defaults["custom"]["axisLabel"]),
