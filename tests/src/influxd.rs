@@ -31,6 +31,7 @@ pub struct Influxd {
     pub process: Process,
     program: PathBuf,
     folder: PathBuf,
+    variables: Vec<(&'static str, &'static str)>,
     port: u16,
     client: ureq::Agent,
     operator: Option<Operator>,
@@ -52,6 +53,14 @@ impl Influxd {
     /// # Errors
     /// When it does not start, or there is none and `TINYWATT_INFLUXD_REQUIRED` is 1.
     pub fn start(folder: &Path) -> Result<Option<Self>> {
+        Self::start_with(folder, &[])
+    }
+
+    /// The same, with settings by variables of the environment: `INFLUXD_` and a flag's name.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(folder: &Path, variables: &[(&'static str, &'static str)]) -> Result<Option<Self>> {
         let Some(program) = find()? else {
             if env::var_os("TINYWATT_INFLUXD_REQUIRED").is_some_and(|value| value == "1") {
                 bail!("no InfluxDB 2 server, and TINYWATT_INFLUXD_REQUIRED is set: tests/influxd/build builds one");
@@ -71,10 +80,11 @@ impl Influxd {
         let mut last = String::new();
         for _ in 0..PORT_COUNT_MAX {
             let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            let mut process = spawn(&program, folder, port)?;
+            let mut process = spawn(&program, folder, variables, port)?;
             if wait_until_ready(&mut process, port)? {
                 let client = api::client();
-                return Ok(Some(Self { process, program, folder: folder.to_owned(), port, client, operator: None }));
+                let (folder, variables) = (folder.to_owned(), variables.to_vec());
+                return Ok(Some(Self { process, program, folder, variables, port, client, operator: None }));
             }
             last = process.words();
         }
@@ -100,7 +110,7 @@ impl Influxd {
     /// When it does not come back.
     pub fn restart(&mut self) -> Result<()> {
         self.kill()?;
-        self.process = spawn(&self.program, &self.folder, self.port)?;
+        self.process = spawn(&self.program, &self.folder, &self.variables, self.port)?;
         if !wait_until_ready(&mut self.process, self.port)? {
             bail!("{} does not come back:\n{}", self.program.display(), self.process.words());
         }
@@ -149,8 +159,9 @@ fn cache(xdg_cache_home: Option<OsString>, home: Option<OsString>) -> Option<Pat
     absolute(xdg_cache_home).or_else(|| Some(absolute(home)?.join(".cache")))
 }
 
-fn spawn(program: &Path, folder: &Path, port: u16) -> Result<Process> {
+fn spawn(program: &Path, folder: &Path, variables: &[(&str, &str)], port: u16) -> Result<Process> {
     let mut command = Command::new(program);
+    command.envs(variables.iter().copied());
     command.args(["--reporting-disabled", "--ui-disabled", "--http-bind-address"]).arg(format!("127.0.0.1:{port}"));
     for (flag, file) in [("--engine-path", "engine"), ("--bolt-path", "bolt"), ("--sqlite-path", "sqlite")] {
         command.arg(flag).arg(folder.join(file));

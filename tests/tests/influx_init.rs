@@ -1,5 +1,6 @@
 //! `collector influx init` on a real server: a first time, a second time, and with everything that can be in its way.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -112,14 +113,14 @@ fn a_fresh_server_is_set_up_and_a_second_time_changes_nothing() -> Result<()> {
     }
     let [orgs, buckets, authorizations, tasks] = inventory(&influxd)?;
     assert_eq!(names(&orgs["orgs"], "name"), ["tinywatt"]);
-    let kept: Vec<_> = buckets["buckets"]
+    let kept: BTreeMap<_, _> = buckets["buckets"]
         .as_array()
         .context("buckets")?
         .iter()
         .filter(|bucket| bucket["type"] == "user")
-        .map(|bucket| (bucket["name"].clone(), bucket["retentionRules"][0]["everySeconds"].as_u64().unwrap_or(0)))
+        .map(|bucket| (bucket["name"].as_str(), bucket["retentionRules"][0]["everySeconds"].as_u64()))
         .collect();
-    assert_eq!(kept, [("tinywatt".into(), 0), ("tinywatt-samples".into(), 30 * 86_400)]);
+    assert_eq!(kept, [(Some("tinywatt"), Some(0)), (Some("tinywatt-samples"), Some(30 * 86_400))].into());
     let tokens = ["admin's Token", "tinywatt read (tinywatt: tinywatt, tinywatt-samples)"];
     let tokens = [tokens[0], tokens[1], "tinywatt write (tinywatt: tinywatt, tinywatt-samples)"];
     assert_eq!(names(&authorizations["authorizations"], "description"), tokens);
@@ -252,6 +253,23 @@ fn what_was_lost_is_made_anew() -> Result<()> {
     assert_eq!(secret(&folder, "operator.token")?, operator);
     other.set_operator(Operator { org: "tinywatt".to_owned(), token: operator });
     assert_eq!(names(&inventory(&other)?[3]["tasks"], "name"), ["tinywatt-downsample"]);
+    Ok(())
+}
+
+#[test]
+fn a_secret_that_the_server_still_tells_is_used_again() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    // As all servers before 2.8 keep them.
+    let variables = [("INFLUXD_USE_HASHED_TOKENS", "false")];
+    let Some(influxd) = Influxd::start_with(&place.path().join("server"), &variables)? else { return Ok(()) };
+    let folder = place.path().join("files");
+    words(&init(&folder, &["--url", &influxd.url()])?)?;
+    let (write, read) = (secret(&folder, "write.token")?, secret(&folder, "read.token")?);
+    fs::remove_file(folder.join("write.token"))?;
+    fs::remove_file(folder.join("read.token"))?;
+    let said = words(&init(&folder, &[])?)?;
+    assert!(said.contains("token that may write found on the server"), "{said}");
+    assert_eq!((secret(&folder, "write.token")?, secret(&folder, "read.token")?), (write, read));
     Ok(())
 }
 

@@ -113,7 +113,10 @@ impl Sink {
         let target = config.target();
         let (position, quarantined_count) = store.sink_position(&target).await.map_err(SinkError::Position)?;
         if position == Position::default() {
-            tracing::info!(target, "the sink writes to this database for the first time, and begins with the oldest");
+            tracing::info!(
+                database = target,
+                "the sink writes to this database for the first time, and begins with the oldest"
+            );
         }
         let state = Arc::new(State::new(quarantined_count));
         let stop = CancellationToken::new();

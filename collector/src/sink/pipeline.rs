@@ -271,3 +271,41 @@ async fn feed(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn on_its_way(portion: u64, request_count: usize) -> OnItsWay {
+        let position = Position { batch_key: i64::try_from(portion + 1).unwrap(), change_key: 0 };
+        OnItsWay { position, level_at: Some(MonoNs(portion)), request_count_left: request_count }
+    }
+
+    proptest! {
+        #[test]
+        fn the_position_never_passes_a_request_that_is_not_done(
+            request_counts in prop::collection::vec(0usize..4, 1..6),
+            order in prop::collection::vec(0usize..100, 0..30),
+        ) {
+            let mut progress = Progress::new(Position::default());
+            let mut left = Vec::new();
+            for (portion, count) in (0u64..).zip(&request_counts) {
+                progress.on_their_way.push_back(on_its_way(portion, *count));
+                left.extend(std::iter::repeat_n(portion, *count));
+            }
+            for pick in order {
+                progress.advance();
+                if left.is_empty() {
+                    break;
+                }
+                progress.done(left.remove(pick % left.len()));
+                let level_at = progress.advance();
+                let first_left = left.iter().min().copied().unwrap_or(request_counts.len() as u64);
+                prop_assert_eq!(progress.position.batch_key, i64::try_from(first_left).unwrap());
+                prop_assert!(level_at.is_none_or(|at| at.0 < first_left));
+            }
+        }
+    }
+}

@@ -159,7 +159,7 @@ fn by_attempt(transaction: &rusqlite::Transaction<'_>, boot_key: i64) -> Result<
         .optional()?;
     let executing: Option<i64> = transaction
         .prepare_cached(
-            "SELECT started_unix_ns FROM attempt JOIN run USING (run) WHERE node = ?1 AND result IS NULL \
+            "SELECT attempt.started_unix_ns FROM attempt JOIN run USING (run) WHERE node = ?1 AND result IS NULL \
              AND run.ended_unix_ns IS NULL ORDER BY attempt.started_unix_ns DESC LIMIT 1",
         )?
         .query_row([&node], |row| row.get(0))

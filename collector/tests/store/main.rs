@@ -5,6 +5,7 @@
 mod catalogue;
 mod deliver;
 mod delivery_order;
+mod feed;
 mod health;
 mod kill;
 mod refusal;
