@@ -261,7 +261,7 @@ shares
         ),
         trend(
             "Latency, histogram",
-            "Inferences of the chosen attempt in equal bins of 2 % of the median latency. The slowest thousandth, "
+            "Inferences of the chosen attempt in equal bins of 2 % of the median latency. The slowest hundredth, "
             "whose tail may reach far, is left to the percentiles.",
             bins,
             ("bin", "ms", "Latency"),

@@ -2,6 +2,8 @@
 
 #[path = "dashboards/broken.rs"]
 mod broken;
+#[path = "dashboards/real_run.rs"]
+mod real_run;
 
 use std::collections::BTreeMap;
 use std::process::Command;

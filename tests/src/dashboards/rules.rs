@@ -14,7 +14,7 @@ type Problems = Vec<String>;
 const RANGE: &str = "range(start: v.timeRangeStart, stop: v.timeRangeStop)";
 
 /// What is chosen by its run, and what fills a picker, does not depend on the time that is shown.
-const EVER: &str = "range(start: 0)";
+const EVER: &str = "range(start: 0, stop: 2200-01-01T00:00:00Z)";
 
 /// Series of attempts, of which some count for nothing.
 const ATTEMPTS: [&str; 4] = ["trial", "window", "job_phase", "epoch"];
