@@ -1,10 +1,12 @@
 //! Prints lines per second from the store into a real InfluxDB 2, beside a plain client that only sends the same lines in
 //! ready-made batches of 5,000 over two connections, by turns, into fresh buckets of one server.
 //!
-//! `cargo bench -p tinywatt-tests --bench sink`; it needs `tests/influxd/build`. With `-- --rounds N` more than 3 rounds.
+//! `cargo bench -p tinywatt-tests --bench sink`; it needs `tests/influxd/build`. With `-- --rounds N` more than 3 rounds;
+//! with `-- --outage` instead the memory of a collector whose database is away for ten minutes of 20 nodes' samples, and
+//! how long it then takes to catch up.
 
 use std::io::Write;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,20 +40,30 @@ const RATIO_MIN: f64 = 0.9;
 /// Raw samples and nothing else, so that both send the same lines.
 const DETAIL: Detail = Detail { raw: true, decimated_period_ns: None };
 
+/// Batches of each node in ten minutes.
+const OUTAGE_BATCH_COUNT: u64 = 2_372;
+
+/// How long the child waits in vain before the server is there.
+const OUTAGE: Duration = Duration::from_secs(30);
+
+/// Memory that it may take, MiB.
+const MEMORY_MEBIBYTES_MAX: u64 = 256;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let rounds = match arguments[..] {
-        [] => Some(3),
-        ["--rounds", count] => count.parse().ok().filter(|count| *count > 0),
-        _ => None,
-    };
-    let Some(rounds) = rounds else {
-        eprintln!("unknown arguments {arguments:?}; there is only --rounds N");
-        return ExitCode::from(2);
-    };
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
-    match runtime.block_on(report(rounds)) {
+    let done = match arguments[..] {
+        [] => runtime.block_on(report(3)),
+        ["--rounds", count] => match count.parse() {
+            Ok(rounds) if rounds > 0 => runtime.block_on(report(rounds)),
+            _ => Err(anyhow::anyhow!("--rounds takes a number above 0, not '{count}'")),
+        },
+        ["--outage"] => runtime.block_on(report_outage()),
+        ["catch-up", store, configuration] => runtime.block_on(catch_up(store, configuration)),
+        _ => Err(anyhow::anyhow!("unknown arguments {arguments:?}; there are --rounds N and --outage")),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -60,17 +72,80 @@ fn main() -> ExitCode {
     }
 }
 
+/// Ten minutes of samples wait in a store while the server is away.
+async fn report_outage() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let Some(mut influxd) = Influxd::start(&folder.path().join("influxd"))? else { return Ok(()) };
+    influxd.setup()?;
+    influxd.create_bucket("samples", 0)?;
+    let store = Store::open(&folder.path().join("store"))?;
+    fill(&store, OUTAGE_BATCH_COUNT).await?;
+    drop(store);
+    let operator = influxd.operator()?;
+    std::fs::write(folder.path().join("token"), &operator.token)?;
+    let configuration = folder.path().join("influx.toml");
+    let text = format!(
+        "url = \"{}\"\norg = \"{}\"\nbucket = \"tinywatt\"\nsamples_bucket = \"samples\"\ntoken_file = \"token\"\n\
+         decimated_hz = 0\n",
+        influxd.url(),
+        operator.org
+    );
+    std::fs::write(&configuration, text)?;
+    influxd.kill()?;
+    let program = std::env::current_exe().context("this program has a path")?;
+    let mut child =
+        Command::new(program).arg("catch-up").arg(folder.path().join("store")).arg(&configuration).spawn()?;
+    tokio::time::sleep(OUTAGE).await;
+    influxd.restart()?;
+    let status = tokio::task::spawn_blocking(move || child.wait()).await??;
+    ensure!(status.success(), "the child failed");
+    let all = usize::from(NODE_COUNT) * usize::try_from(OUTAGE_BATCH_COUNT * BATCH_READING_COUNT)?;
+    let there = count(&influxd, "samples")?;
+    ensure!(there == all, "{there} of {all} samples are there");
+    println!("{all} samples in the store, all of them there afterwards");
+    Ok(())
+}
+
+/// The child: a store that is written on, and what that takes.
+async fn catch_up(store: &str, configuration: &str) -> Result<()> {
+    let store = Store::open(std::path::Path::new(store))?;
+    let config = SinkConfig::read(std::path::Path::new(configuration), None)?;
+    let sink = Sink::start(store.clone(), &config).await?;
+    tokio::time::sleep(OUTAGE).await;
+    let (start, away) = (seconds(ClockId::Monotonic), memory_mebibytes_peak()?);
+    while store.newest_position().await? != store.sink_position(&config.target()).await?.0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let took = seconds(ClockId::Monotonic) - start;
+    println!(
+        "memory while the server is away {away} MiB, at most {} MiB, budget ≤ {MEMORY_MEBIBYTES_MAX} MiB",
+        memory_mebibytes_peak()?
+    );
+    println!("caught up in {took:.0} s, with the server's start");
+    sink.stop().await;
+    Ok(())
+}
+
+fn memory_mebibytes_peak() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? >> 10)
+}
+
 async fn report(rounds: usize) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let Some(mut influxd) = Influxd::start(&folder.path().join("influxd"))? else { return Ok(()) };
     influxd.setup()?;
     let store = Store::open(&folder.path().join("store"))?;
-    fill(&store).await?;
+    fill(&store, BATCH_COUNT).await?;
+    let start = seconds(ClockId::ProcessCPUTime);
     let ready = ready_made(&store).await?;
+    let making = seconds(ClockId::ProcessCPUTime) - start;
     let line_count: usize = ready.iter().map(Lines::count).sum();
     ensure!(line_count as u64 == u64::from(NODE_COUNT) * BATCH_COUNT * BATCH_READING_COUNT, "{line_count} lines");
     let bytes: usize = ready.iter().map(|lines| lines.text().len()).sum();
     println!("{line_count} lines of {:.0} B, {rounds} rounds by turns, medians", bytes as f64 / line_count as f64);
+    println!("making them from the store takes {:.2} µs of CPU a line", making * 1e6 / line_count as f64);
     println!("{:<44} {:>12} {:>14} {:>14}", "", "lines/s", "our CPU a line", "server's CPU");
     for gzip in [false, true] {
         let (mut plain, mut sink) = (Vec::new(), Vec::new());
@@ -142,7 +217,7 @@ fn server_seconds(influxd: &Influxd) -> Result<f64> {
     Ok(ticks.iter().sum::<f64>() / 100.0)
 }
 
-async fn fill(store: &Store) -> Result<()> {
+async fn fill(store: &Store, batch_count: u64) -> Result<()> {
     let load = Load::new()?;
     for node in 0..NODE_COUNT {
         store.upsert_node(&registration(node), 1).await?;
@@ -157,7 +232,7 @@ async fn fill(store: &Store) -> Result<()> {
         store.commit_records(name, vec![opened, record(2, node, 1, Fact::ClockProbe(probe))]).await?;
     }
     // As they would arrive: one batch of each node after the other.
-    for sequence in 0..BATCH_COUNT {
+    for sequence in 0..batch_count {
         for node in 0..NODE_COUNT {
             let batch = record(sequence + 3, node, sequence, Fact::Batch(load.batch(sequence)));
             store.commit_records(format!("pi-{node}").parse()?, vec![batch]).await?;

@@ -61,21 +61,15 @@ impl Influxd {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(folder: &Path, variables: &[(&'static str, &'static str)]) -> Result<Option<Self>> {
-        let Some(program) = find()? else {
-            if env::var_os("TINYWATT_INFLUXD_REQUIRED").is_some_and(|value| value == "1") {
-                bail!("no InfluxDB 2 server, and TINYWATT_INFLUXD_REQUIRED is set: tests/influxd/build builds one");
-            }
-            let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            // Not `eprintln!`, which the test runner swallows when the test passes.
-            let _ = std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!(
-                    "skipped: {test} needs an InfluxDB 2 server: tests/influxd/build builds one, TINYWATT_INFLUXD names \
-                     one\n"
-                ),
-            );
-            return Ok(None);
-        };
+        let Some(program) = program()? else { return Ok(None) };
+        Self::start_program(program, folder, variables).map(Some)
+    }
+
+    /// The same, with a program that takes a server's arguments and becomes one.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_program(program: PathBuf, folder: &Path, variables: &[(&'static str, &'static str)]) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let mut last = String::new();
         for _ in 0..PORT_COUNT_MAX {
@@ -84,7 +78,7 @@ impl Influxd {
             if wait_until_ready(&mut process, port)? {
                 let client = api::client();
                 let (folder, variables) = (folder.to_owned(), variables.to_vec());
-                return Ok(Some(Self { process, program, folder, variables, port, client, operator: None }));
+                return Ok(Self { process, program, folder, variables, port, client, operator: None });
             }
             last = process.words();
         }
@@ -118,7 +112,29 @@ impl Influxd {
     }
 }
 
-/// The server to test against, in the order that this module's first lines tell.
+/// The server to test against; `None`, said aloud, when there is none to be had.
+///
+/// # Errors
+/// When there is none and `TINYWATT_INFLUXD_REQUIRED` is 1.
+pub fn program() -> Result<Option<PathBuf>> {
+    if let Some(program) = find()? {
+        return Ok(Some(program));
+    }
+    if env::var_os("TINYWATT_INFLUXD_REQUIRED").is_some_and(|value| value == "1") {
+        bail!("no InfluxDB 2 server, and TINYWATT_INFLUXD_REQUIRED is set: tests/influxd/build builds one");
+    }
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Not `eprintln!`, which the test runner swallows when the test passes.
+    let _ = std::io::Write::write_fmt(
+        &mut std::io::stderr(),
+        format_args!(
+            "skipped: {test} needs an InfluxDB 2 server: tests/influxd/build builds one, TINYWATT_INFLUXD names one\n"
+        ),
+    );
+    Ok(None)
+}
+
+/// The server, in the order that this module's first lines tell.
 fn find() -> Result<Option<PathBuf>> {
     if let Some(named) = env::var_os("TINYWATT_INFLUXD").filter(|named| !named.is_empty()) {
         let named = PathBuf::from(named);

@@ -105,20 +105,25 @@ pub(super) struct Answer {
     pub(super) text: String,
 }
 
+/// What asks a server over HTTP: an answer that tells of an error is an answer, and none takes longer than `answer_within`.
+pub(crate) fn agent(url: &ServerUrl, answer_within: Duration) -> ureq::Agent {
+    let mut config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(concat!("tinywatt/", env!("CARGO_PKG_VERSION")))
+        // A token goes to no other address than the one that was given.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_connect(Some(CONNECT_WITHIN.min(answer_within)))
+        .timeout_global(Some(answer_within));
+    if url.is_loopback() {
+        config = config.proxy(None);
+    }
+    config.build().into()
+}
+
 impl Client {
     pub(super) fn new(url: ServerUrl) -> Self {
-        let mut config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent(concat!("tinywatt/", env!("CARGO_PKG_VERSION")))
-            // A token goes to no other address than the one that was given.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(CONNECT_WITHIN))
-            .timeout_global(Some(ANSWER_WITHIN));
-        if url.is_loopback() {
-            config = config.proxy(None);
-        }
-        Self { agent: config.build().into(), url, token: None }
+        Self { agent: agent(&url, ANSWER_WITHIN), url, token: None }
     }
 
     /// The same server, asked as somebody.

@@ -13,6 +13,7 @@ mod token;
 mod url;
 
 pub use client::InfluxError;
+pub(crate) use client::agent;
 pub use files::{FileError, Folder, Settings};
 pub use init::{InitError, Operator, Origin, Plan, init};
 pub use retention::Retention;

@@ -201,7 +201,10 @@ impl Lines {
             return std::mem::take(self);
         }
         let Some(cut) = self.end_of(count) else { return Self::default() };
-        let rest = Self { text: self.text[cut..].to_owned(), count: self.count - count };
+        // As long as the first will be the next: growing it step by step would copy it as often.
+        let mut text = String::with_capacity(self.text.capacity());
+        text.push_str(&self.text[cut..]);
+        let rest = Self { text, count: self.count - count };
         let mut first = std::mem::replace(self, rest);
         first.text.truncate(cut);
         first.count = count;

@@ -159,7 +159,9 @@ async fn run<S: Server>(
             }
         };
         if let Err(error) = ended {
-            tracing::error!(error = %Chain(&error), "the sink has ended; the store keeps everything");
+            let reason = format!("the sink has ended, a restart of the collector goes on: {}", Chain(&error));
+            tracing::error!(reason, "the store keeps everything");
+            pipeline.state().set_doing(Doing::Held { reason });
             return;
         }
         let Some(Rebuild { answer }) = rebuild else { return };

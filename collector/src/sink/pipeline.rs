@@ -115,6 +115,11 @@ impl<S: Server> Pipeline<S> {
         Self { store, server, target, detail, state }
     }
 
+    /// What it counts and does.
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Keeps how far the database is.
     pub(super) async fn keep(&self, position: Position) -> Result<(), WriteError> {
         self.store.set_sink_position(&self.target, position).await
@@ -143,7 +148,6 @@ impl<S: Server> Pipeline<S> {
         let mut feeding = JoinSet::new();
         feeding.spawn(feed(
             Feed::new(self.store.clone(), self.detail),
-            self.store.clone(),
             Arc::clone(&self.state),
             position,
             permitted,
@@ -192,9 +196,15 @@ impl<S: Server> Pipeline<S> {
                     Err(broken) => break Err(PipelineError::Broken(broken)),
                 },
                 Some(ended) = feeding.join_next() => break ended.map_err(PipelineError::Broken),
-                _ = keeping.tick(), if kept != progress.position => {
-                    self.keep(progress.position).await.map_err(|_| PipelineError::Closed)?;
-                    kept = progress.position;
+                _ = keeping.tick() => {
+                    // How far the store is must be known all the more while nothing gets on.
+                    if let Ok(newest) = self.store.newest_position().await {
+                        self.state.note_newest(newest.batch_key);
+                    }
+                    if kept != progress.position {
+                        self.keep(progress.position).await.map_err(|_| PipelineError::Closed)?;
+                        kept = progress.position;
+                    }
                 }
             }
             let before = progress.on_their_way.len();
@@ -234,7 +244,6 @@ async fn connection<S: Server>(
 /// Reads the store on, one portion for each permit, and waits a moment whenever it held no more.
 async fn feed(
     mut feed: Feed,
-    store: Store,
     state: Arc<State>,
     mut position: Position,
     mut permits: mpsc::Receiver<()>,
@@ -258,9 +267,6 @@ async fn feed(
             }
             sleep(POLL).await;
         };
-        if let Ok(newest) = store.newest_position().await {
-            state.note_newest(newest.batch_key);
-        }
         let is_level = portion.is_level;
         position = portion.position;
         if portions.send((portion, read_at)).await.is_err() {

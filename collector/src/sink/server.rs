@@ -19,10 +19,7 @@ use super::line::Lines;
 use super::series::Bucket;
 use super::verdict::{Answer, retry_after};
 use crate::clock;
-use crate::influx::{Token, TokenError};
-
-/// Longest that connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::influx::{Token, TokenError, agent};
 
 /// Most that is read of an answer: a message with the line that it is about.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
@@ -71,15 +68,7 @@ impl Influx {
     /// # Errors
     /// When the token cannot be had.
     pub fn new(config: &SinkConfig) -> Result<Self, TokenError> {
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT.min(config.timeout)))
-            .timeout_global(Some(config.timeout))
-            .user_agent(concat!("tinywatt-collector/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
+        let agent = agent(&config.url, config.timeout);
         let token = RwLock::new(token(&config.token)?);
         Ok(Self { config: config.clone(), agent, token })
     }

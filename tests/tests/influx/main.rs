@@ -4,5 +4,7 @@
 mod expected;
 mod faults;
 mod kills;
+mod outage;
 mod read_back;
+mod small_disk;
 mod world;
