@@ -74,6 +74,7 @@ def _nodes(made: Board) -> None:
         source(series("node"))
         + filters([NODES, 'r._field == "connected"'])
         + '\n  |> group(columns: ["node"])'
+        + "\n  |> aggregateWindow(every: v.windowPeriod, fn: last, createEmpty: false)"
         + '\n  |> map(fn: (r) => ({node: r.node, _time: r._time, state: if r._value then "connected" else "gone"}))'
         + '\n  |> sort(columns: ["_time"])'
     )
@@ -115,16 +116,14 @@ def _nodes(made: Board) -> None:
         12,
         7,
     )
-    over_time = [c.NODE, Column("_time", ""), Column("state", "", NOW_WORDS)]
+    words = NOW_WORDS.replace("r.throttled_bits", "r._value")
     made.add(
         states(
             "Throttling over time",
-            "The firmware's words at each look, every 10 s.",
+            "The firmware's words at each look, every 10 s; of several looks that fall on one point the worst.",
             'import "bitwise"\nimport "strings"\n\n'
-            + pivoted("agent", over_time, [NODES, "exists r.throttled_bits"])
-            + computed(over_time)
-            + kept(over_time)
-            + '\n  |> group(columns: ["node"])\n  |> sort(columns: ["_time"])',
+            + curve("agent", "throttled_bits", ["node"], "max", [NODES])
+            + f"\n  |> map(fn: (r) => ({{node: r.node, _time: r._time, state: {words}}}))",
             NODE_NAME,
             judged("fine", "*"),
         ),
