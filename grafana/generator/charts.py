@@ -21,8 +21,11 @@ def curves(
     overrides: Sequence[Json] = (),
     points: int = 0,
     thin: str = "",
+    gap_ms: int = 60_000,
 ) -> Panel:
     """Curves over time, each named by its labels; `name` holds them as `${__field.labels.node}`.
+
+    Where nothing is for longer than `gap_ms` the line is broken: it must not be drawn across what nobody has seen.
 
     Raises:
         ValueError: It shows energy or power and the names of the curves lack the kind.
@@ -35,7 +38,7 @@ def curves(
         "fillOpacity": 0,
         "showPoints": "auto",
         "pointSize": 4,
-        "spanNulls": False,
+        "spanNulls": gap_ms,
         "lineInterpolation": "stepAfter" if steps else "linear",
         "axisLabel": axis,
     }

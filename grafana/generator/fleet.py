@@ -123,6 +123,7 @@ def _nodes(made: Board) -> None:
             "The firmware's words at each look, every 10 s; of several looks that fall on one point the worst.",
             'import "bitwise"\nimport "strings"\n\n'
             + curve("agent", "throttled_bits", ["node"], "max", [NODES])
+            + "\n  |> filter(fn: (r) => exists r._value)"
             + f"\n  |> map(fn: (r) => ({{node: r.node, _time: r._time, state: {words}}}))",
             NODE_NAME,
             judged("fine", "*"),

@@ -135,14 +135,17 @@ def rows(
 
 
 def curve(name: str, field: str, labels: Sequence[str], function: str = "mean", where: Sequence[str] = ()) -> str:
-    """A field over time, one curve for each set of labels, thinned to what a panel can show."""
+    """A field over time, one curve for each set of labels, thinned to what a panel can show.
+
+    Where nothing was written the curve has no value, so that it is not drawn across.
+    """
     declared = series(name)
     wanted_fields(declared, [Column(field, field)], labels)
     keys = [f'"{label}"' for label in labels]
     query = source(declared) + filters([*where, f'r._field == "{field}"'])
     return (
         f"{query}\n  |> group(columns: [{', '.join(keys)}])"
-        f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, createEmpty: false)"
+        f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, createEmpty: true)"
         f"\n  |> keep(columns: [{', '.join([*keys, QUOTED_TIME, QUOTED_VALUE])}])"
     )
 

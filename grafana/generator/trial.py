@@ -20,6 +20,9 @@ CURVE = "${__field.labels.channel} (${__field.labels.kind}), ${__field.labels.fi
 LABELS = '"node", "channel", "kind"'
 CHANNELS = [CHOSEN_NODE, "r.channel =~ /^${channel:regex}$/"]
 WINDOWED = 'createEmpty: false, timeSrc: "_start")'
+# A batch of samples is 250 ms: where one is missing, the line is broken.
+GAP_MS = 250
+
 # Wider than a screen, so that an attempt of some seconds is seen as it was sampled.
 POINTS = 3000
 
@@ -54,7 +57,8 @@ def _curves(quantity: str) -> str:
         decimated = f"{quantity}_{field}"
         fields = [quantity, decimated] if decimated in series("sample_decimated").fields else [quantity]
         query += f"{name} = {_samples(fields)}"
-        query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}{_set(function)}\n\n"
+        thinned = f'aggregateWindow(every: v.windowPeriod, fn: {function}, createEmpty: true, timeSrc: "_start")'
+        query += f"\n  |> {thinned}{_set(function)}\n\n"
     return query + _finish("union(tables: [means, least, most])")
 
 
@@ -85,6 +89,7 @@ def _power() -> Panel:
         CURVE,
         "Power",
         points=POINTS,
+        gap_ms=GAP_MS,
         thin=", (min|max)",
     )
 
@@ -106,6 +111,7 @@ def _volts_and_amperes() -> list[Panel]:
                 title,
                 from_zero=unit != "volt",
                 points=POINTS,
+                gap_ms=GAP_MS,
                 thin=", (min|max)",
             )
         )

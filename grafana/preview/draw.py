@@ -37,6 +37,7 @@ class Curve:
     dashed: bool = False
     bars: bool = False
     points: bool = False
+    gap: float = math.inf
 
 
 def _escape(words: object) -> str:
@@ -237,8 +238,10 @@ def chart(panel: Json, found: list[Curve], width: int, height: int, is_time: boo
             base = to_y(0)
             drawn += [rectangle(one - 2, other, 4, max(0.5, base - other), curve.colour) for one, other in places]
             continue
-        line = " ".join(f"{one:.1f},{other:.1f}" for one, other in places)
-        drawn.append(f'<polyline points="{line}" fill="none" stroke="{curve.colour}" stroke-width="1.2"{dash}/>')
+        begins = [0, *(index for index in range(1, len(places)) if curve.xs[index] - curve.xs[index - 1] > curve.gap)]
+        for begin, end in zip(begins, [*begins[1:], len(places)], strict=True):
+            line = " ".join(f"{one:.1f},{other:.1f}" for one, other in places[begin:end])
+            drawn.append(f'<polyline points="{line}" fill="none" stroke="{curve.colour}" stroke-width="1.2"{dash}/>')
         if curve.points or len(places) < 40:
             drawn += [
                 f'<circle cx="{one:.1f}" cy="{other:.1f}" r="2.6" fill="{curve.colour}"/>' for one, other in places
@@ -278,6 +281,8 @@ def timeseries(panel: Json, frames: list[Frame], width: int, height: int, region
                     _colour(settings, len(found)),
                     "custom.lineStyle" in settings,
                     points=settings.get("custom.showPoints") == "always",
+                    # A curve without empty points has none to break at.
+                    gap=settings["custom.spanNulls"] / 1000 if None in column.values else math.inf,
                 )
             )
     return chart(panel, found, width, height, True, {}, regions)

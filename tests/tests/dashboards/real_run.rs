@@ -73,6 +73,18 @@ fn execute(collector: &Collector, influxd: &Influxd, file: &Path) -> Result<Stri
     Ok(run)
 }
 
+/// The hour that begins with the first word of the collector: recordings are replayed faster than they were taken, and
+/// reach into what is still to come.
+fn hour(influxd: &Influxd) -> Result<(String, String)> {
+    let query = "from(bucket: \"tinywatt\") |> range(start: 0) \
+                 |> filter(fn: (r) => r._measurement == \"collector\" and r._field == \"store_bytes\") |> first() \
+                 |> map(fn: (r) => ({start: r._time, stop: time(v: int(v: r._time) + 3600000000000)}))";
+    let tables = influxd.query(query)?;
+    let table = tables.first().context("the collector has said nothing")?;
+    let row = table.select(&["start", "stop"]).pop().context("a row")?;
+    Ok((row[0].to_owned(), row[1].to_owned()))
+}
+
 #[test]
 fn what_a_real_run_has_written_is_shown() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -112,10 +124,11 @@ fn what_a_real_run_has_written_is_shown() -> Result<()> {
         None => None,
     };
 
+    let (start, stop) = hour(&influxd)?;
     let scene = |values: &[(&str, &str)]| Scene {
         bucket: "tinywatt".to_owned(),
-        start: "2026-01-01T00:00:00Z".to_owned(),
-        stop: "2100-01-01T00:00:00Z".to_owned(),
+        start: start.clone(),
+        stop: stop.clone(),
         window_period: "1s".to_owned(),
         values: values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     };
