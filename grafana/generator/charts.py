@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from generator.panels import KINDS, Json, Panel, kind_colours, matching, override
+from generator.panels import KINDS, Json, Panel, kind_colours, override
 from generator.series import DECIMALS, ENERGY
 
 
@@ -25,7 +25,8 @@ def curves(
 ) -> Panel:
     """Curves over time, each named by its labels; `name` holds them as `${__field.labels.node}`.
 
-    Where nothing is for longer than `gap_ms` the line is broken: it must not be drawn across what nobody has seen.
+    Curves of the query `thin` are dashed. Where nothing is for longer than `gap_ms` the line is broken: it must not be
+    drawn across what nobody has seen.
 
     Raises:
         ValueError: It shows energy or power and the names of the curves lack the kind.
@@ -47,7 +48,8 @@ def curves(
         defaults["min"] = 0
     changed = list(overrides)
     if thin:
-        changed.append(matching(thin, custom_lineStyle={"fill": "dash", "dash": [4, 4]}, custom_lineWidth=1))
+        dashed = override("", custom_lineStyle={"fill": "dash", "dash": [4, 4]}, custom_lineWidth=1)
+        changed.append({**dashed, "matcher": {"id": "byFrameRefID", "options": thin}})
     return Panel(
         "timeseries",
         title,

@@ -50,16 +50,18 @@ def _set(figure: str) -> str:
     return f'\n  |> set(key: "figure", value: "{figure}")'
 
 
-def _curves(quantity: str) -> str:
-    """Mean, least and most of what falls on one point of the curve; the same where that is one sample."""
-    query = ""
-    for name, function, field in [("means", "mean", "mean"), ("least", "min", "min"), ("most", "max", "max")]:
-        decimated = f"{quantity}_{field}"
-        fields = [quantity, decimated] if decimated in series("sample_decimated").fields else [quantity]
-        query += f"{name} = {_samples(fields)}"
-        thinned = f'aggregateWindow(every: v.windowPeriod, fn: {function}, createEmpty: true, timeSrc: "_start")'
-        query += f"\n  |> {thinned}{_set(function)}\n\n"
-    return query + _finish("union(tables: [means, least, most])")
+def _thinned(quantity: str, function: str) -> str:
+    """What falls on one point of the curve; of decimated samples the field that was made by the same function."""
+    decimated = f"{quantity}_{function}"
+    fields = [quantity, decimated] if decimated in series("sample_decimated").fields else [quantity]
+    call = f'aggregateWindow(every: v.windowPeriod, fn: {function}, createEmpty: true, timeSrc: "_start")'
+    return f"{_samples(fields)}\n  |> {call}{_set(function)}"
+
+
+def _means_and_extremes(quantity: str) -> list[str]:
+    """Means, and beside them the least and the most; the same where one sample falls on a point."""
+    extremes = f"least = {_thinned(quantity, 'min')}\n\nmost = {_thinned(quantity, 'max')}\n\n"
+    return [_finish(_thinned(quantity, "mean")), extremes + _finish("union(tables: [least, most])")]
 
 
 def _counter() -> str:
@@ -84,13 +86,13 @@ def _power() -> Panel:
         "Power of each channel of the node: mean, and the least and most of what falls on one point. Of counters it is "
         "the slope, of recordings the energy of each metering interval by its length. The coloured stretches are the "
         "idle and active windows, the lines the beginnings of phases. The kind of the figures is in the curve's name.",
-        [_curves("watts"), _counter(), _intervals()],
+        [*_means_and_extremes("watts"), _counter(), _intervals()],
         "watt",
         CURVE,
         "Power",
         points=POINTS,
         gap_ms=GAP_MS,
-        thin=", (min|max)",
+        thin="B",
     )
 
 
@@ -105,14 +107,14 @@ def _volts_and_amperes() -> list[Panel]:
                 "begin at zero."
                 if unit == "volt"
                 else f"{title} of each shunt channel: mean, least and most of what falls on one point.",
-                [_curves(field)],
+                _means_and_extremes(field),
                 unit,
                 CURVE,
                 title,
                 from_zero=unit != "volt",
                 points=POINTS,
                 gap_ms=GAP_MS,
-                thin=", (min|max)",
+                thin="B",
             )
         )
     return made

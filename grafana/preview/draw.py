@@ -44,18 +44,17 @@ def _escape(words: object) -> str:
     return html.escape(str(words))
 
 
-def properties(panel: Json, name: str, shown: str = "") -> dict[str, Any]:
-    """The settings of a column: defaults, changed by what its name matches."""
+def properties(panel: Json, name: str, shown: str = "", query: str = "") -> dict[str, Any]:
+    """The settings of a column: defaults, changed by what its name or its query matches."""
     config = panel["fieldConfig"]
     found: dict[str, Any] = {key: value for key, value in config["defaults"].items() if key != "custom"}
     found.update({f"custom.{key}": value for key, value in config["defaults"].get("custom", {}).items()})
     for changed in config["overrides"]:
         matcher = changed["matcher"]
         is_named = matcher["id"] == "byName" and matcher["options"] in (name, shown)
-        is_like = matcher["id"] == "byRegexp" and any(
-            re.search(matcher["options"], word) for word in (name, shown) if word
-        )
-        if is_named or is_like:
+        is_like = matcher["id"] == "byRegexp" and re.search(matcher["options"].strip("/"), name)
+        is_of_query = matcher["id"] == "byFrameRefID" and matcher["options"] == query
+        if is_named or is_like or is_of_query:
             found.update({entry["id"]: entry["value"] for entry in changed["properties"]})
     return found
 
@@ -82,7 +81,7 @@ def mapped(mappings: list[Json], words: str) -> tuple[str, str]:
         options = mapping["options"]
         if mapping["type"] == "value" and words in options:
             found = options[words]
-        elif mapping["type"] == "regex" and re.search(options["pattern"], words):
+        elif mapping["type"] == "regex" and re.search(options["pattern"].strip("/"), words):
             found = options["result"]
         else:
             continue
@@ -267,7 +266,7 @@ def timeseries(panel: Json, frames: list[Frame], width: int, height: int, region
             if when is None or column is when or column.kind == "string":
                 continue
             name = _name(panel["fieldConfig"]["defaults"].get("displayName", column.name), column)
-            settings = properties(panel, column.name, name)
+            settings = properties(panel, column.name, name, frame.query)
             pairs = [
                 (instant(str(moment)), number)
                 for moment, value in zip(when.values, column.values, strict=True)
