@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from generator.panels import KINDS, Json, Panel, kind_colours, matching, override
+from generator.panels import KINDS, Json, Panel, kind_colours, override
 from generator.series import DECIMALS, ENERGY
 
 
@@ -21,8 +21,12 @@ def curves(
     overrides: Sequence[Json] = (),
     points: int = 0,
     thin: str = "",
+    gap_ms: int = 60_000,
 ) -> Panel:
     """Curves over time, each named by its labels; `name` holds them as `${__field.labels.node}`.
+
+    Curves of the query `thin` are dashed. Where nothing is for longer than `gap_ms` the line is broken: it must not be
+    drawn across what nobody has seen.
 
     Raises:
         ValueError: It shows energy or power and the names of the curves lack the kind.
@@ -35,7 +39,7 @@ def curves(
         "fillOpacity": 0,
         "showPoints": "auto",
         "pointSize": 4,
-        "spanNulls": False,
+        "spanNulls": gap_ms,
         "lineInterpolation": "stepAfter" if steps else "linear",
         "axisLabel": axis,
     }
@@ -44,7 +48,8 @@ def curves(
         defaults["min"] = 0
     changed = list(overrides)
     if thin:
-        changed.append(matching(thin, custom_lineStyle={"fill": "dash", "dash": [4, 4]}, custom_lineWidth=1))
+        dashed = override("", custom_lineStyle={"fill": "dash", "dash": [4, 4]}, custom_lineWidth=1)
+        changed.append({**dashed, "matcher": {"id": "byFrameRefID", "options": thin}})
     return Panel(
         "timeseries",
         title,
@@ -133,7 +138,7 @@ def scatter(
             "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
             "tooltip": {"mode": "single", "sort": "none"},
         },
-        {"unit": y_unit, "custom": custom},
+        {"unit": y_unit, "custom": custom, **({"max": 1} if y_unit == "percentunit" else {})},
         overrides,
     )
 
@@ -195,6 +200,7 @@ def trend(
     from_zero: bool = True,
     overrides: Sequence[Json] = (),
     style: str = "line",
+    log: bool = False,
 ) -> Panel:
     """Curves over a number other than time: `x` is the column, its unit and its words.
 
@@ -204,7 +210,7 @@ def trend(
     if unit in ENERGY and "r.kind" not in query:
         raise ValueError(f"{title}: shows energy or power without its kind")
     name, x_unit, words = x
-    custom = {
+    custom: Json = {
         "drawStyle": style,
         "lineWidth": 2 if style == "line" else 1,
         "fillOpacity": 0 if style == "line" else 70,
@@ -212,6 +218,8 @@ def trend(
         "pointSize": 5,
         "axisLabel": axis,
     }
+    if log:
+        custom["scaleDistribution"] = {"type": "log", "log": 10}
     defaults: Json = {"unit": unit, "custom": custom}
     if from_zero:
         defaults["min"] = 0

@@ -6,7 +6,7 @@ from generator import columns as c
 from generator import links, variables
 from generator.board import Board
 from generator.charts import curves, states
-from generator.flux import Column, computed, curve, filters, kept, latest, ordered, pivoted, source
+from generator.flux import Column, computed, curve, filters, kept, ordered, pivoted, source, with_facts
 from generator.panels import Panel, judged, numbers, table
 from generator.series import series
 from generator.trial import gaps, losses
@@ -33,6 +33,9 @@ def _words(bits: list[tuple[str, int]]) -> str:
     return f'if {is_fine} then "fine" else strings.trimSuffix(v: {parts}, suffix: "; ")'
 
 
+# What a node is, written when it changes.
+FACTS = ("agent_version", "machine", "channels")
+
 NOW_WORDS = _words([(word, now) for word, now, _ in THROTTLE])
 BOOT_WORDS = _words([(word, since) for word, _, since in THROTTLE])
 
@@ -53,13 +56,14 @@ def _nodes(made: Board) -> None:
         Column("clock_error_ns", "Clock error"),
         Column("clock_drift_ppb", "Clock drift"),
     ]
+    facts = [column for column in columns if column.name in FACTS]
     made.add(
         table(
             "Nodes",
             "Each node as the collector saw it last in the time shown: whether its agent is connected, what it "
             "executes (run, trial, attempt; empty when free), its sensors with source, rate and kind, and what arrived "
             "of it. A click on a node leads to its power.",
-            latest("node", columns, "node", [NODES]),
+            with_facts("node", [column for column in columns if column.name not in FACTS], facts, "node", [NODES]),
             columns,
             ["node"],
         ),
@@ -70,6 +74,7 @@ def _nodes(made: Board) -> None:
         source(series("node"))
         + filters([NODES, 'r._field == "connected"'])
         + '\n  |> group(columns: ["node"])'
+        + "\n  |> aggregateWindow(every: v.windowPeriod, fn: last, createEmpty: false)"
         + '\n  |> map(fn: (r) => ({node: r.node, _time: r._time, state: if r._value then "connected" else "gone"}))'
         + '\n  |> sort(columns: ["_time"])'
     )
@@ -111,16 +116,15 @@ def _nodes(made: Board) -> None:
         12,
         7,
     )
-    over_time = [c.NODE, Column("_time", ""), Column("state", "", NOW_WORDS)]
+    words = NOW_WORDS.replace("r.throttled_bits", "r._value")
     made.add(
         states(
             "Throttling over time",
-            "The firmware's words at each look, every 10 s.",
+            "The firmware's words at each look, every 10 s; of several looks that fall on one point the worst.",
             'import "bitwise"\nimport "strings"\n\n'
-            + pivoted("agent", over_time, [NODES, "exists r.throttled_bits"])
-            + computed(over_time)
-            + kept(over_time)
-            + '\n  |> group(columns: ["node"])\n  |> sort(columns: ["_time"])',
+            + curve("agent", "throttled_bits", ["node"], "max", [NODES])
+            + "\n  |> filter(fn: (r) => exists r._value)"
+            + f"\n  |> map(fn: (r) => ({{node: r.node, _time: r._time, state: {words}}}))",
             NODE_NAME,
             judged("fine", "*"),
         ),

@@ -11,8 +11,9 @@ from generator.series import Series, series
 RANGE = "range(start: v.timeRangeStart, stop: v.timeRangeStop)"
 
 # What is chosen by its run is found by its run: whoever looks at the power of ten seconds still sees all attempts
-# beside it, and a run of last year is no other than one of today.
-EVER = "range(start: 0)"
+# beside it, and a run of last year is no other than one of today. It has an end because it would
+# else be now, and a recording that was replayed faster than it was taken reaches beyond.
+EVER = "range(start: 0, stop: 2200-01-01T00:00:00Z)"
 
 # The datasource's own bucket holds the results. Raw samples lie in another one, because they expire; the dashboard that
 # needs it has a variable for its name.
@@ -134,16 +135,45 @@ def rows(
 
 
 def curve(name: str, field: str, labels: Sequence[str], function: str = "mean", where: Sequence[str] = ()) -> str:
-    """A field over time, one curve for each set of labels, thinned to what a panel can show."""
+    """A field over time, one curve for each set of labels, thinned to what a panel can show.
+
+    Where nothing was written the curve has no value, so that it is not drawn across.
+    """
     declared = series(name)
     wanted_fields(declared, [Column(field, field)], labels)
     keys = [f'"{label}"' for label in labels]
     query = source(declared) + filters([*where, f'r._field == "{field}"'])
     return (
         f"{query}\n  |> group(columns: [{', '.join(keys)}])"
-        f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, createEmpty: false)"
+        f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, createEmpty: true)"
         f"\n  |> keep(columns: [{', '.join([*keys, QUOTED_TIME, QUOTED_VALUE])}])"
     )
+
+
+def with_facts(name: str, state: Sequence[Column], facts: Sequence[Column], key: str, where: Sequence[str]) -> str:
+    """The last row for each value of a tag, and beside it what is written once, when it changes, whenever that was."""
+    declared = series(name)
+    known = ", ".join(f"{column.name}: r.{column.name}" for column in facts)
+    fields = wanted_fields(declared, facts)
+    bucket = SAMPLES if declared.bucket == "samples" else RESULTS
+    return f"""import "join"
+
+states = {latest(name, state, key, where)}
+
+facts = from(bucket: {bucket})
+  |> {EVER}
+  |> filter(fn: (r) => r._measurement == "{name}"){filters([*where, any_of("_field", fields)])}
+  |> group(columns: ["{key}", "_field"])
+  |> last()
+  |> group()
+  |> pivot(rowKey: ["{key}"], columnKey: ["_field"], valueColumn: "_value")
+
+join.left(
+    left: states,
+    right: facts,
+    on: (l, r) => l.{key} == r.{key},
+    as: (l, r) => ({{l with {known}}}),
+){ordered([key])}{kept([*state, *facts])}"""
 
 
 def latest(name: str, columns: Sequence[Column], key: str, where: Sequence[str] = ()) -> str:

@@ -68,9 +68,12 @@ def override(name: str, **properties: object) -> Json:
 
 
 def matching(pattern: str, **properties: object) -> Json:
-    """Properties of all columns or curves whose name matches."""
+    """Properties of all columns whose own name matches.
+
+    Not of curves, whose names are made of their labels, later. Without slashes Grafana would match whole names alone.
+    """
     changed = override("", **properties)
-    changed["matcher"] = {"id": "byRegexp", "options": pattern}
+    changed["matcher"] = {"id": "byRegexp", "options": f"/{pattern}/"}
     return changed
 
 
@@ -98,7 +101,7 @@ def judged(good: str, bad: str) -> list[Json]:
         value: {"color": colour, "index": index}
         for index, (value, colour) in enumerate([(good, "green"), (bad, "orange")])
     }
-    others = {"pattern": f"^(?!{good}$).+", "result": {"color": "orange", "index": 2}}
+    others = {"pattern": f"/^(?!{good}$).+/", "result": {"color": "orange", "index": 2}}
     known: Json = {
         "type": "value",
         "options": {value: found for value, found in values.items() if value not in ("", "*")},

@@ -20,6 +20,9 @@ CURVE = "${__field.labels.channel} (${__field.labels.kind}), ${__field.labels.fi
 LABELS = '"node", "channel", "kind"'
 CHANNELS = [CHOSEN_NODE, "r.channel =~ /^${channel:regex}$/"]
 WINDOWED = 'createEmpty: false, timeSrc: "_start")'
+# A batch of samples is 250 ms: where one is missing, the line is broken.
+GAP_MS = 250
+
 # Wider than a screen, so that an attempt of some seconds is seen as it was sampled.
 POINTS = 3000
 
@@ -47,15 +50,18 @@ def _set(figure: str) -> str:
     return f'\n  |> set(key: "figure", value: "{figure}")'
 
 
-def _curves(quantity: str) -> str:
-    """Mean, least and most of what falls on one point of the curve; the same where that is one sample."""
-    query = ""
-    for name, function, field in [("means", "mean", "mean"), ("least", "min", "min"), ("most", "max", "max")]:
-        decimated = f"{quantity}_{field}"
-        fields = [quantity, decimated] if decimated in series("sample_decimated").fields else [quantity]
-        query += f"{name} = {_samples(fields)}"
-        query += f"\n  |> aggregateWindow(every: v.windowPeriod, fn: {function}, {WINDOWED}{_set(function)}\n\n"
-    return query + _finish("union(tables: [means, least, most])")
+def _thinned(quantity: str, function: str) -> str:
+    """What falls on one point of the curve; of decimated samples the field that was made by the same function."""
+    decimated = f"{quantity}_{function}"
+    fields = [quantity, decimated] if decimated in series("sample_decimated").fields else [quantity]
+    call = f'aggregateWindow(every: v.windowPeriod, fn: {function}, createEmpty: true, timeSrc: "_start")'
+    return f"{_samples(fields)}\n  |> {call}{_set(function)}"
+
+
+def _means_and_extremes(quantity: str) -> list[str]:
+    """Means, and beside them the least and the most; the same where one sample falls on a point."""
+    extremes = f"least = {_thinned(quantity, 'min')}\n\nmost = {_thinned(quantity, 'max')}\n\n"
+    return [_finish(_thinned(quantity, "mean")), extremes + _finish("union(tables: [least, most])")]
 
 
 def _counter() -> str:
@@ -80,12 +86,13 @@ def _power() -> Panel:
         "Power of each channel of the node: mean, and the least and most of what falls on one point. Of counters it is "
         "the slope, of recordings the energy of each metering interval by its length. The coloured stretches are the "
         "idle and active windows, the lines the beginnings of phases. The kind of the figures is in the curve's name.",
-        [_curves("watts"), _counter(), _intervals()],
+        [*_means_and_extremes("watts"), _counter(), _intervals()],
         "watt",
         CURVE,
         "Power",
         points=POINTS,
-        thin=", (min|max)",
+        gap_ms=GAP_MS,
+        thin="B",
     )
 
 
@@ -100,13 +107,14 @@ def _volts_and_amperes() -> list[Panel]:
                 "begin at zero."
                 if unit == "volt"
                 else f"{title} of each shunt channel: mean, least and most of what falls on one point.",
-                [_curves(field)],
+                _means_and_extremes(field),
                 unit,
                 CURVE,
                 title,
                 from_zero=unit != "volt",
                 points=POINTS,
-                thin=", (min|max)",
+                gap_ms=GAP_MS,
+                thin="B",
             )
         )
     return made
@@ -228,16 +236,18 @@ shares = buckets
   |> map(fn: (r) => ({r with share: float(v: r.inference_count_cumulative) / float(v: all)}))
 """
     )
-    cumulative = read + '\nshares\n  |> keep(columns: ["latency_ms", "share"])'
+    percentiles = read + '\nshares\n  |> sort(columns: ["share"])\n  |> keep(columns: ["share", "latency_ms"])'
+    # Not the first row of what is left: of a table of thousands, `findRecord` sees no more than the first thousand.
     bins = (
         read
         + """
 middle = (shares
   |> filter(fn: (r) => r.share >= 0.5)
-  |> limit(n: 1)
+  |> min(column: "latency_ms")
   |> findRecord(fn: (key) => true, idx: 0)).latency_ms
 
 shares
+  |> filter(fn: (r) => r.share <= 0.99)
   |> map(fn: (r) => ({r with bin: math.floor(x: r.latency_ms / middle * 50.0) * middle / 50.0}))
   |> group(columns: ["bin"])
   |> sum(column: "inference_count")
@@ -246,18 +256,21 @@ shares
     )
     return [
         trend(
-            "Latency, share of inferences",
-            "Part of the inferences of the chosen attempt that were at least this fast, exactly as the agent counted. "
-            "The median is where the curve crosses 50 %.",
-            cumulative,
-            ("latency_ms", "ms", "Latency"),
-            "percentunit",
-            "Share of inferences",
-            overrides=[matching("^share$", displayName="at least this fast")],
+            "Latency by percentile",
+            "Latency of the chosen attempt over the share of inferences that were at least as fast, exactly as the "
+            "agent counted: the median stands at 50 %, the slowest at the right. The latency's axis is logarithmic.",
+            percentiles,
+            ("share", "percentunit", "Share of inferences"),
+            "ms",
+            "Latency",
+            from_zero=False,
+            overrides=[matching("^latency_ms$", displayName="latency")],
+            log=True,
         ),
         trend(
             "Latency, histogram",
-            "Inferences of the chosen attempt in equal bins of 2 % of the median latency.",
+            "Inferences of the chosen attempt in equal bins of 2 % of the median latency. The slowest hundredth, "
+            "whose tail may reach far, is left to the percentiles.",
             bins,
             ("bin", "ms", "Latency"),
             "short",

@@ -33,6 +33,7 @@ class Frame:
     """One table of an answer; what it is grouped by has become labels."""
 
     columns: list[Column]
+    query: str = ""
 
     def column(self, name: str) -> Column | None:
         """The column of this name."""

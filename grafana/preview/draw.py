@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -36,24 +37,24 @@ class Curve:
     dashed: bool = False
     bars: bool = False
     points: bool = False
+    gap: float = math.inf
 
 
 def _escape(words: object) -> str:
     return html.escape(str(words))
 
 
-def properties(panel: Json, name: str, shown: str = "") -> dict[str, Any]:
-    """The settings of a column: defaults, changed by what its name matches."""
+def properties(panel: Json, name: str, shown: str = "", query: str = "") -> dict[str, Any]:
+    """The settings of a column: defaults, changed by what its name or its query matches."""
     config = panel["fieldConfig"]
     found: dict[str, Any] = {key: value for key, value in config["defaults"].items() if key != "custom"}
     found.update({f"custom.{key}": value for key, value in config["defaults"].get("custom", {}).items()})
     for changed in config["overrides"]:
         matcher = changed["matcher"]
         is_named = matcher["id"] == "byName" and matcher["options"] in (name, shown)
-        is_like = matcher["id"] == "byRegexp" and any(
-            re.search(matcher["options"], word) for word in (name, shown) if word
-        )
-        if is_named or is_like:
+        is_like = matcher["id"] == "byRegexp" and re.search(matcher["options"].strip("/"), name)
+        is_of_query = matcher["id"] == "byFrameRefID" and matcher["options"] == query
+        if is_named or is_like or is_of_query:
             found.update({entry["id"]: entry["value"] for entry in changed["properties"]})
     return found
 
@@ -80,7 +81,7 @@ def mapped(mappings: list[Json], words: str) -> tuple[str, str]:
         options = mapping["options"]
         if mapping["type"] == "value" and words in options:
             found = options[words]
-        elif mapping["type"] == "regex" and re.search(options["pattern"], words):
+        elif mapping["type"] == "regex" and re.search(options["pattern"].strip("/"), words):
             found = options["result"]
         else:
             continue
@@ -189,11 +190,11 @@ def axes(
     return drawn, to_x, to_y
 
 
-def _span(values: Iterable[float], least: float | None) -> tuple[float, float]:
+def _span(values: Iterable[float], least: float | None, most: float | None = None) -> tuple[float, float]:
     known = list(values)
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     pad = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
-    return (least if least is not None else low - pad), high + pad
+    return (least if least is not None else low - pad), (most if most is not None else high + pad)
 
 
 def chart(panel: Json, found: list[Curve], width: int, height: int, is_time: bool, x: Json, regions: list[Json]) -> str:
@@ -209,13 +210,17 @@ def chart(panel: Json, found: list[Curve], width: int, height: int, is_time: boo
     unit = defaults.get("unit")
     xs = [value for curve in found for value in curve.xs]
     span = (min(xs), max(xs)) if is_time else _span(xs, x.get("min"))
+    is_log = defaults.get("custom", {}).get("scaleDistribution", {}).get("type") == "log"
+    if is_log:
+        for curve in found:
+            curve.ys = [math.log10(value) for value in curve.ys]
     drawn, to_x, to_y = axes(
         width,
         height - legend_height,
         span,
         _span((value for curve in found for value in curve.ys), defaults.get("min")),
         (lambda value: clock(value, False)) if is_time else (lambda value: text(value, x.get("unit"))),
-        lambda value: text(value, unit),
+        lambda value: text(10**value if is_log else value, unit),
         ("" if is_time else x.get("displayName", ""), defaults.get("custom", {}).get("axisLabel", "")),
     )
     for region in regions:
@@ -232,8 +237,10 @@ def chart(panel: Json, found: list[Curve], width: int, height: int, is_time: boo
             base = to_y(0)
             drawn += [rectangle(one - 2, other, 4, max(0.5, base - other), curve.colour) for one, other in places]
             continue
-        line = " ".join(f"{one:.1f},{other:.1f}" for one, other in places)
-        drawn.append(f'<polyline points="{line}" fill="none" stroke="{curve.colour}" stroke-width="1.2"{dash}/>')
+        begins = [0, *(index for index in range(1, len(places)) if curve.xs[index] - curve.xs[index - 1] > curve.gap)]
+        for begin, end in zip(begins, [*begins[1:], len(places)], strict=True):
+            line = " ".join(f"{one:.1f},{other:.1f}" for one, other in places[begin:end])
+            drawn.append(f'<polyline points="{line}" fill="none" stroke="{curve.colour}" stroke-width="1.2"{dash}/>')
         if curve.points or len(places) < 40:
             drawn += [
                 f'<circle cx="{one:.1f}" cy="{other:.1f}" r="2.6" fill="{curve.colour}"/>' for one, other in places
@@ -259,7 +266,7 @@ def timeseries(panel: Json, frames: list[Frame], width: int, height: int, region
             if when is None or column is when or column.kind == "string":
                 continue
             name = _name(panel["fieldConfig"]["defaults"].get("displayName", column.name), column)
-            settings = properties(panel, column.name, name)
+            settings = properties(panel, column.name, name, frame.query)
             pairs = [
                 (instant(str(moment)), number)
                 for moment, value in zip(when.values, column.values, strict=True)
@@ -273,6 +280,8 @@ def timeseries(panel: Json, frames: list[Frame], width: int, height: int, region
                     _colour(settings, len(found)),
                     "custom.lineStyle" in settings,
                     points=settings.get("custom.showPoints") == "always",
+                    # A curve without empty points has none to break at.
+                    gap=settings["custom.spanNulls"] / 1000 if None in column.values else math.inf,
                 )
             )
     return chart(panel, found, width, height, True, {}, regions)
@@ -333,7 +342,7 @@ def xychart(panel: Json, frames: list[Frame], width: int, height: int) -> str:
         width,
         height - legend_height,
         _span((mark[1] for mark in marks), x_settings.get("min")),
-        _span((mark[2] for mark in marks), defaults.get("min")),
+        _span((mark[2] for mark in marks), defaults.get("min"), defaults.get("max")),
         lambda value: text(value, x_settings.get("unit")),
         lambda value: text(value, defaults.get("unit")),
         (x_settings.get("custom.axisLabel", ""), defaults["custom"]["axisLabel"]),

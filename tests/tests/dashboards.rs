@@ -2,6 +2,8 @@
 
 #[path = "dashboards/broken.rs"]
 mod broken;
+#[path = "dashboards/real_run.rs"]
+mod real_run;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -36,6 +38,57 @@ fn the_dashboards_are_what_their_descriptions_give() -> Result<()> {
     let words = String::from_utf8_lossy(&said.stderr).into_owned();
     assert_eq!(said.status.code(), Some(1), "{words}");
     assert!(words.contains("old.json") && words.contains("trial.json"), "{words}");
+    Ok(())
+}
+
+/// What the descriptions must not say is refused before there is a dashboard.
+#[test]
+fn the_generator_refuses_what_the_rules_forbid() -> Result<()> {
+    let columns = "[Column('joules', 'Energy')]";
+    for (statement, expected) in [
+        ("rows('window', [Column('watts', 'Power')])", "series window declares no watts"),
+        (&format!("table('t', 'd', rows('window', {columns}), {columns}, ['window'])"), "without its kind"),
+        (&format!("numbers('t', 'd', rows('window', {columns}), {columns}, ['window'])"), "without its kind"),
+        ("curves('t', 'd', ['q'], 'watt', '${__field.labels.node}')", "without its kind"),
+        ("bars('t', 'd', 'q', 'x', 'joule', 'Energy')", "without its kind"),
+        ("trend('t', 'd', 'q', ('x', 'none', 'Window'), 'joule', 'Energy')", "without its kind"),
+    ] {
+        let program = format!(
+            "from generator.flux import Column, rows\nfrom generator.panels import numbers, table\n\
+             from generator.charts import bars, curves, trend\n{statement}"
+        );
+        let said = Command::new("python3").current_dir(dashboards::folder()).args(["-c", &program]).output()?;
+        let words = String::from_utf8_lossy(&said.stderr).into_owned();
+        ensure!(words.contains("ValueError") && words.contains(expected), "{statement}: {words}");
+    }
+    Ok(())
+}
+
+/// What Grafana is told of the data source agrees with the dashboards and with `deploy/`.
+#[test]
+fn provisioning_and_deployment_agree() -> Result<()> {
+    let provisioning = dashboards::folder().join("provisioning");
+    let source = std::fs::read_to_string(provisioning.join("datasources/tinywatt.yaml"))?;
+    let provider = std::fs::read_to_string(provisioning.join("dashboards/tinywatt.yaml"))?;
+    let compose = std::fs::read_to_string(dashboards::folder().join("../deploy/compose.yaml"))?;
+    ensure!(source.contains(&format!("uid: {}\n", dashboards::DATASOURCE)), "another uid:\n{source}");
+    let values = |text: &str| -> String {
+        text.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect()
+    };
+    let variables: Vec<String> =
+        values(&source).split("${").skip(1).filter_map(|rest| Some(rest.split_once('}')?.0.to_owned())).collect();
+    assert_eq!(variables, ["INFLUX_URL", "INFLUX_ORG", "INFLUX_BUCKET"]);
+    for variable in variables {
+        ensure!(
+            compose.contains(&format!("      {variable}: ")),
+            "deploy/compose.yaml does not give Grafana {variable}"
+        );
+    }
+    ensure!(source.contains("token: $__file{/run/secrets/influx-read-token}"), "the token is not read from its file");
+    ensure!(compose.contains("      - influx-read-token\n"), "deploy/compose.yaml does not give Grafana its token");
+    let path = values(&provider).split("path: ").nth(1).and_then(|rest| Some(rest.lines().next()?.to_owned()));
+    let path = path.unwrap_or_default();
+    ensure!(compose.contains(&format!("../grafana/dashboards:{path}:ro")), "{path} is not where compose puts them");
     Ok(())
 }
 
@@ -95,7 +148,31 @@ fn every_query_answers_on_made_up_points_and_on_none() -> Result<()> {
         assert!(problems.is_empty(), "{}", problems.into_iter().collect::<Vec<_>>().join("\n"));
         ensure!(!empty.is_empty(), "the empty buckets are not empty");
     }
-    every_fault_is_seen(&influxd)
+    every_fault_is_seen(&influxd)?;
+    every_panel_is_drawn(&influxd, folder.path())
+}
+
+/// The preview has a drawing for each panel, and each has data.
+fn every_panel_is_drawn(influxd: &Influxd, folder: &std::path::Path) -> Result<()> {
+    let token = folder.join("token");
+    std::fs::write(&token, &influxd.operator()?.token)?;
+    for dashboard in dashboards::all()? {
+        let scene = scenes(&dashboard).swap_remove(0);
+        let mut command = Command::new("python3");
+        command.arg(dashboards::folder().join("preview/preview")).arg(&dashboard.name).args(["--url", &influxd.url()]);
+        command.arg("--token-file").arg(&token).args(["--from", &scene.start, "--to", &scene.stop, "--no-picture"]);
+        command.arg("--into").arg(folder.join("pages"));
+        for (name, value) in &scene.values {
+            command.args(["--set", &format!("{name}={value}")]);
+        }
+        let said = command.output()?;
+        ensure!(said.status.success(), "{}: {}", dashboard.name, String::from_utf8_lossy(&said.stderr));
+        let page = std::fs::read_to_string(folder.join("pages").join(format!("{}.html", dashboard.name)))?;
+        ensure!(page.matches("<h2>").count() == dashboard.panels().count(), "{}: panels are missing", dashboard.name);
+        ensure!(!page.contains("no drawing of this kind"), "{}: a panel is not drawn", dashboard.name);
+        ensure!(!page.contains("No data"), "{}: a panel is empty", dashboard.name);
+    }
+    Ok(())
 }
 
 /// Dashboards that the rules without a server might let pass.

@@ -14,7 +14,7 @@ type Problems = Vec<String>;
 const RANGE: &str = "range(start: v.timeRangeStart, stop: v.timeRangeStop)";
 
 /// What is chosen by its run, and what fills a picker, does not depend on the time that is shown.
-const EVER: &str = "range(start: 0)";
+const EVER: &str = "range(start: 0, stop: 2200-01-01T00:00:00Z)";
 
 /// Series of attempts, of which some count for nothing.
 const ATTEMPTS: [&str; 4] = ["trial", "window", "job_phase", "epoch"];
@@ -141,7 +141,9 @@ fn ranges_and_buckets(dashboard: &Dashboard, declared: &BTreeMap<String, Series>
         for source in sources {
             let (bucket, rest) = source.split_once(')').unwrap_or((source, ""));
             let is_by_run = query.panel.is_none() || source.contains("r.run == \"${");
-            let range = if is_by_run { EVER } else { RANGE };
+            // The last of what is written once, when it changes.
+            let is_last_ever = source.contains("|> last()");
+            let range = if is_by_run || is_last_ever { EVER } else { RANGE };
             if !rest.trim_start().strip_prefix("|>").is_some_and(|next| next.trim_start().starts_with(range)) {
                 found.push(format!("{}: a bucket is not read with {range}", query.place));
             }

@@ -88,9 +88,18 @@ fn job_attempt(points: &mut Vec<Point>, run: &Run, framework: &str, treatment: &
             .field("attempt", number)
             .field("replicate", replicate)
             .field("joules_per_inference", seconds * 62.0)
+            .field("joules_per_inference_expanded_uncertainty", seconds * 3.1)
+            .field("joules_per_inference_above_idle", seconds * 27.3)
+            .field("joules_per_inference_above_idle_expanded_uncertainty", seconds * 3.7)
+            .field("sensor", "tdp (model)")
+            .field("sample_rate_hz", 50.0)
+            .field("runtime", if framework == "torch" { "torch 2.11.0" } else { "tensorflow 2.21.0" })
+            .field("inference_count", 1_i64)
+            .field("accuracy", 0.985 - run.accuracy_less)
             .field("job_seconds", seconds)
             .field("ended_unix_ns", ended_unix_ns)
-            .without(&["technique", "invalid_reasons", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99"]),
+            .without(&["technique", "invalid_reasons", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99"])
+            .without(&["joules_per_correct_inference", "joules_per_correct_inference_expanded_uncertainty"]),
     );
     for (index, (phase, part)) in [("train", 0.86), ("evaluate", 0.06), ("whole job", 1.0)].into_iter().enumerate() {
         let joules = seconds * part * 62.0 * (1.0 + 0.02 * scatter(points.len()));
