@@ -11,3 +11,4 @@ mod kill;
 mod refusal;
 mod samples;
 mod scenario;
+mod sink;
