@@ -77,10 +77,15 @@ impl<S> Clone for Deliverer<S> {
     }
 }
 
-/// What became of one try.
-enum Tried {
-    Verdict(Verdict, Answer),
-    Unreachable(Unreachable),
+/// A request that was not simply taken.
+#[derive(Debug)]
+pub struct Stuck {
+    /// Its portion.
+    pub index: u64,
+    /// The request.
+    pub request: Request,
+    /// Not before this has passed.
+    pub wait: Duration,
 }
 
 // === impl Deliverer ===
@@ -141,35 +146,90 @@ impl<S: Server> Deliverer<S> {
         Ok(())
     }
 
+    /// Delivers one request after the other as long as each is simply taken, on a thread that may block: between two of
+    /// them a database on the same machine would wait for every thread that has to wake. `next` gives the requests with
+    /// their portions, and `done` is told of each; it may say that nobody wants more. Gives the request that was not taken.
+    pub fn deliver_while_taken(
+        &self,
+        mut next: impl FnMut() -> Option<(u64, Request)>,
+        mut done: impl FnMut(u64) -> bool,
+    ) -> Option<Stuck> {
+        loop {
+            let (index, request) = next()?;
+            let stuck = |request, wait| Some(Stuck { index, request, wait });
+            let wait = self.state.time_asked_for();
+            if !wait.is_zero() || request.lines.count() > self.lines_max.load(Ordering::Relaxed) {
+                return stuck(request, wait);
+            }
+            match self.weigh(self.server.write(request.bucket, &request.lines), 1, request.lines.count()) {
+                Ok((Verdict::Taken, _)) => {}
+                // Asked once more, by whoever knows what to do with the answer.
+                Ok(_) => return stuck(request, Duration::ZERO),
+                Err(wait) => {
+                    self.state.note_retry();
+                    return stuck(request, wait);
+                }
+            }
+            if !done(index) || self.stop.is_cancelled() {
+                return None;
+            }
+        }
+    }
+
+    /// Delivers a request that was not simply taken.
+    ///
+    /// # Errors
+    /// As [`Self::deliver`].
+    pub async fn deliver_stuck(&self, request: Request, wait: Duration) -> Result<(), DeliverError> {
+        self.pause(wait).await?;
+        self.deliver(request).await
+    }
+
     /// Tries until the database says something about the lines.
     async fn until_answered(&self, bucket: Bucket, lines: &Arc<Lines>) -> Result<(Verdict, Answer), DeliverError> {
         let mut failure_count = 0;
         loop {
             // Whichever connection was asked to leave the server alone, all do.
             self.pause(self.state.time_asked_for()).await?;
-            let wait = match self.try_once(bucket, lines).await? {
-                Tried::Verdict(Verdict::Held { advice }, answer) => {
-                    self.hold(advice, &answer);
-                    HELD_PERIOD
+            failure_count += 1;
+            match self.weigh(self.try_once(bucket, lines).await?, failure_count, lines.count()) {
+                Ok(answered) => return Ok(answered),
+                Err(wait) => {
+                    self.state.note_retry();
+                    self.pause(wait).await?;
                 }
-                Tried::Verdict(Verdict::Later { after }, answer) => {
-                    failure_count += 1;
-                    self.wait_for(format!("it answers {}: {}", answer.status, answer.message));
-                    self.state.ask_for_time(after);
-                    after + backoff::delay(failure_count, random())
-                }
-                Tried::Unreachable(error) => {
-                    failure_count += 1;
-                    self.wait_for(Chain(&error).to_string());
-                    backoff::delay(failure_count, random())
-                }
-                Tried::Verdict(verdict, answer) => {
-                    self.note(&verdict, lines.count() as u64);
-                    return Ok((verdict, answer));
-                }
-            };
-            self.state.note_retry();
-            self.pause(wait).await?;
+            }
+        }
+    }
+
+    /// What an answer says about the lines, or how long to wait before the next try.
+    fn weigh(
+        &self,
+        sent: Result<Answer, Unreachable>,
+        failure_count: u32,
+        line_count: usize,
+    ) -> Result<(Verdict, Answer), Duration> {
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.wait_for(Chain(&error).to_string());
+                return Err(backoff::delay(failure_count, random()));
+            }
+        };
+        match judge(&answer) {
+            Verdict::Held { advice } => {
+                self.hold(advice, &answer);
+                Err(HELD_PERIOD)
+            }
+            Verdict::Later { after } => {
+                self.wait_for(format!("it answers {}: {}", answer.status, answer.message));
+                self.state.ask_for_time(after);
+                Err(after + backoff::delay(failure_count, random()))
+            }
+            verdict => {
+                self.note(&verdict, line_count as u64);
+                Ok((verdict, answer))
+            }
         }
     }
 
@@ -192,7 +252,7 @@ impl<S: Server> Deliverer<S> {
         }
     }
 
-    async fn try_once(&self, bucket: Bucket, lines: &Arc<Lines>) -> Result<Tried, DeliverError> {
+    async fn try_once(&self, bucket: Bucket, lines: &Arc<Lines>) -> Result<Result<Answer, Unreachable>, DeliverError> {
         let (server, lines) = (Arc::clone(&self.server), Arc::clone(lines));
         let sending = tokio::task::spawn_blocking(move || server.write(bucket, &lines));
         // A request that is on its way ends by its own timeout; nobody waits for it when the sink stops.
@@ -200,11 +260,7 @@ impl<S: Server> Deliverer<S> {
             sent = sending => sent,
             () = self.stop.cancelled() => return Err(DeliverError::Stopped),
         };
-        Ok(match sent {
-            Ok(Ok(answer)) => Tried::Verdict(judge(&answer), answer),
-            Ok(Err(error)) => Tried::Unreachable(error),
-            Err(broken) => Tried::Unreachable(Unreachable::new(&self.target, broken)),
-        })
+        Ok(sent.unwrap_or_else(|broken| Err(Unreachable::new(&self.target, broken))))
     }
 
     fn wait_for(&self, reason: String) {

@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long at most: a spool that takes longer to arrive holds everything else up.
 const PATIENCE_MAX: Duration = Duration::from_secs(300);
 
-/// Channels and boots remembered: more than the 20 nodes of the budget have in six restarts; 120 KB a channel.
+/// Channels and boots remembered: more than the 20 nodes of the budget have in six restarts; 30 KB a channel.
 const REMEMBERED_COUNT_MAX: usize = 128;
 
 /// What is sent together before the position moves on.

@@ -6,7 +6,7 @@
 //! restart goes on from there. What is sent again lies where it lay: time stamps come from the store alone.
 //!
 //! ```text
-//! store ─▶ feed ─▶ portion: requests of 5,000 lines ─▶ 2 connections ─▶ InfluxDB
+//! store ─▶ feed ─▶ portion: requests of 5,000 lines ─▶ connections ─▶ InfluxDB
 //!   ▲                                                      │ all of a portion taken, in order
 //!   └───────────────── position, quarantine ◀──────────────┘
 //! ```

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::deliver::{DeliverError, Deliverer, Request};
+use super::deliver::{DeliverError, Deliverer, Request, Stuck};
 use super::feed::{Feed, Portion};
 use super::points::samples::Detail;
 use super::series::Bucket;
@@ -19,8 +19,8 @@ use super::server::Server;
 use super::state::{Doing, State};
 use crate::store::{Position, Store, WriteError};
 
-/// Requests of samples on their way at once. One leaves the server idle while it is being made; more than two only share it.
-const SAMPLES_CONNECTION_COUNT: usize = 2;
+/// Requests of samples on their way at once: a server with two processors always has the next one to read.
+const SAMPLES_CONNECTION_COUNT: usize = 3;
 
 /// Requests of results on their way at once. A point that is written anew must not be overtaken by what it was before.
 const RESULTS_CONNECTION_COUNT: usize = 1;
@@ -255,9 +255,22 @@ async fn connection<S: Server>(
     done: mpsc::Sender<u64>,
 ) -> Result<(), DeliverError> {
     loop {
-        let next = waiting.lock().await.recv().await;
-        let Some((index, request)) = next else { return Ok(()) };
-        match deliverer.deliver(request).await {
+        let (sender, waiting, told) = (deliverer.clone(), Arc::clone(&waiting), done.clone());
+        let delivering = tokio::task::spawn_blocking(move || {
+            let next = || waiting.blocking_lock().blocking_recv();
+            sender.deliver_while_taken(next, |index| told.blocking_send(index).is_ok())
+        });
+        // A panic of what sends is told by the one who waits for this task.
+        let Stuck { index, request, wait } = match delivering.await {
+            Ok(Some(stuck)) => stuck,
+            Ok(None) => return Ok(()),
+            Err(broken) => match broken.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The program is ending.
+                Err(_) => return Ok(()),
+            },
+        };
+        match deliverer.deliver_stuck(request, wait).await {
             Ok(()) => {}
             Err(DeliverError::Stopped) => return Ok(()),
             Err(error) => return Err(error),

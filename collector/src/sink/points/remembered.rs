@@ -3,8 +3,9 @@
 
 use super::super::line::push_float;
 
-/// Texts that are remembered: a load moves among some hundred codes. 40 KB.
-const COUNT_BITS: u32 = 10;
+/// Texts that are remembered: a load moves among some hundred codes. 10 KB, so that those of a channel stay in a
+/// processor's nearest cache.
+const COUNT_BITS: u32 = 8;
 
 /// Longest text of a float: `-2.2250738585072014e-308`.
 const BYTES_MAX: usize = 24;
@@ -33,7 +34,7 @@ impl Remembered {
         }
         // Fibonacci hashing: the high bits of a product with the golden ratio spread codes that lie side by side.
         let place = code.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - COUNT_BITS);
-        let known = &mut self.texts[usize::try_from(place).expect("ten bits")];
+        let known = &mut self.texts[usize::try_from(place).expect("eight bits")];
         if known.code == code && known.length > 0 {
             text.push_str(std::str::from_utf8(&known.bytes[..known.length]).expect("digits"));
             return;
