@@ -25,7 +25,7 @@ use tinywatt_collector::store::{Position, Store};
 use tinywatt_proto::ids::NodeId;
 use tinywatt_proto::v1;
 use tinywatt_proto::v1::record::Fact;
-use tinywatt_tests::influxd::Influxd;
+use tinywatt_tests::influxd::{Influxd, SAMPLES_BUCKET};
 use tinywatt_tests::load::{BATCH_READING_COUNT, Load, channel, record, registration};
 
 /// Nodes, one channel each.
@@ -80,20 +80,10 @@ async fn report_outage() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let Some(mut influxd) = Influxd::start(&folder.path().join("influxd"))? else { return Ok(()) };
     influxd.setup()?;
-    influxd.create_bucket("samples", 0)?;
     let store = Store::open(&folder.path().join("store"))?;
     fill(&store, OUTAGE_BATCH_COUNT).await?;
     drop(store);
-    let operator = influxd.operator()?;
-    std::fs::write(folder.path().join("token"), &operator.token)?;
-    let configuration = folder.path().join("influx.toml");
-    let text = format!(
-        "url = \"{}\"\norg = \"{}\"\nbucket = \"tinywatt\"\nsamples_bucket = \"samples\"\ntoken_file = \"token\"\n\
-         decimated_hz = 0\n",
-        influxd.url(),
-        operator.org
-    );
-    std::fs::write(&configuration, text)?;
+    let configuration = influxd.sink_configuration(folder.path(), &influxd.url(), "decimated_hz = 0\n")?;
     influxd.kill()?;
     let program = std::env::current_exe().context("this program has a path")?;
     let mut child =
@@ -103,7 +93,7 @@ async fn report_outage() -> Result<()> {
     let status = tokio::task::spawn_blocking(move || child.wait()).await??;
     ensure!(status.success(), "the child failed");
     let all = usize::from(NODE_COUNT) * usize::try_from(OUTAGE_BATCH_COUNT * BATCH_READING_COUNT)?;
-    let there = count(&influxd, "samples")?;
+    let there = count(&influxd, SAMPLES_BUCKET)?;
     ensure!(there == all, "{there} of {all} samples are there");
     println!("{all} samples in the store, all of them there afterwards");
     Ok(())

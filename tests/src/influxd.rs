@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 pub use self::answer::{Column, Table};
-pub use self::api::Answer;
+pub use self::api::{Answer, SAMPLES_BUCKET};
 use crate::{Process, wait_for};
 
 /// It is ready 0.2 s after its start on an idle machine; a restart after a kill reads its write-ahead log first.

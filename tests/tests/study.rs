@@ -1,10 +1,14 @@
 //! A whole study with the real trainers: trained in three frameworks, optimised, executed, and answered.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tinywatt_tests::{Agent, Collector};
+use tinywatt_tests::dashboards;
+use tinywatt_tests::dashboards::server::{Scene, check};
+use tinywatt_tests::influxd::Influxd;
+use tinywatt_tests::{Agent, Collector, wait_for};
 
 /// Small enough for a minute or two; a shared machine may hold a sampler up, hence the attempts.
 const STUDY: &str = r#"
@@ -53,6 +57,14 @@ learning_rate = 0.003
 const MODELS: [&str; 5] =
     ["keras/float32", "keras/full-integer", "torch/float32", "torch/static-fbgemm", "tch/float32"];
 
+/// There is no second run, and nothing to doubt.
+const NOT_IN_THIS_STUDY: [&str; 4] = [
+    "compare: panel \"Warnings\"",
+    "compare: panel \"Accuracy against energy per inference\" B",
+    "compare: panel \"Accuracy against energy per inference\" D",
+    "compare: panel \"Accuracy against energy above idle\" B",
+];
+
 fn entries<'a>(report: &'a Value, pointer: &str) -> Result<&'a Vec<Value>> {
     report.pointer(pointer).and_then(Value::as_array).with_context(|| format!("the report has no list {pointer}"))
 }
@@ -81,7 +93,20 @@ fn one_command_trains_optimises_executes_and_answers() -> Result<()> {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
-    let collector = Collector::start(&folder.path().join("collector"))?;
+    let influxd = match Influxd::start(&folder.path().join("influxd"))? {
+        Some(mut influxd) => {
+            influxd.setup()?;
+            Some(influxd)
+        }
+        None => None,
+    };
+    let configuration = match &influxd {
+        Some(influxd) => Some(influxd.sink_configuration(folder.path(), &influxd.url(), "")?),
+        None => None,
+    };
+    let configuration = configuration.map(|path| path.to_string_lossy().into_owned());
+    let further: Vec<&str> = configuration.iter().flat_map(|path| ["--influx", path]).collect();
+    let collector = Collector::start_with(&folder.path().join("collector"), &further)?;
     let _agent = Agent::start_for_jobs(&folder.path().join("bench"), "bench", &collector.address, 5)?;
     collector.wait_for_node("bench")?;
     let file = folder.path().join("study.toml");
@@ -125,6 +150,36 @@ fn one_command_trains_optimises_executes_and_answers() -> Result<()> {
         .collect::<Result<_>>()?;
     for end in ["keras--optimise-full-integer-model.tflite", "torch--train-checkpoint.pt", "tch--train-model.pt"] {
         ensure!(names.iter().filter(|name| name.ends_with(end)).count() == 2, "{end}: {names:?}");
+    }
+    influxd.map_or(Ok(()), |influxd| check_dashboards(&influxd, &report))
+}
+
+/// The dashboards that show what a run of models from files does not have: training, techniques, the three questions.
+fn check_dashboards(influxd: &Influxd, report: &Value) -> Result<()> {
+    let run = report["header"]["run"].as_str().context("the report names its run")?;
+    let query = format!(
+        "from(bucket: \"tinywatt\") |> range(start: 0) |> filter(fn: (r) => r._measurement == \"answer\" and r.run == \"{run}\")"
+    );
+    wait_for("the study's answers in the database", Duration::from_secs(60), || {
+        influxd.query(&query).ok().filter(|tables| !tables.is_empty())
+    })?;
+    for dashboard in dashboards::all()? {
+        let picker = match dashboard.name.as_str() {
+            "compare" => "a",
+            "techniques" | "training" => "run",
+            _ => continue,
+        };
+        let scene = Scene {
+            bucket: "tinywatt".to_owned(),
+            start: "2020-01-01T00:00:00Z".to_owned(),
+            stop: "2100-01-01T00:00:00Z".to_owned(),
+            window_period: "1s".to_owned(),
+            values: [(picker.to_owned(), run.to_owned())].into(),
+        };
+        let outcome = check(influxd, &dashboard, &[scene])?;
+        ensure!(outcome.problems.is_empty(), "{:#?}", outcome.problems);
+        let empty = outcome.empty_but_for(&NOT_IN_THIS_STUDY);
+        ensure!(empty.is_empty(), "{empty:#?}");
     }
     Ok(())
 }

@@ -66,6 +66,18 @@ fn server_url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Serve
 #[derive(Debug, Clone)]
 pub struct Folder(PathBuf);
 
+/// The end of `influx.toml`: what may be changed, with the defaults of a server on another machine.
+const FURTHER: &str = "\
+\n# What is changed here holds from the collector's next start on; `collector sink rebuild` then writes the past again.\n\
+# Every reading of the sensors. false: decimated samples alone.\n\
+# raw = true\n\
+# Points a second that readings are made into besides, for curves over hours. 0: none.\n\
+# decimated_hz = 10.0\n\
+# Whether requests are compressed; by default unless InfluxDB is on this machine.\n\
+# gzip = true\n\
+# How long a request may take before it is tried again.\n\
+# timeout = \"20s\"\n";
+
 impl Folder {
     /// The folder at this path, which need not be there.
     pub fn new(path: PathBuf) -> Self {
@@ -97,7 +109,7 @@ impl Folder {
         read.map_err(|source| FileError::Settings { path, source: Box::new(source) })
     }
 
-    /// Writes `influx.toml`; the token's file lies beside it.
+    /// Writes `influx.toml`; the token's file lies beside it. What may be changed stands there with its default.
     pub(super) fn write_settings(&self, settings: &Settings, token_file: &str) -> Result<(), FileError> {
         let string = |value: &str| toml::Value::String(value.to_owned()).to_string();
         let text = format!(
@@ -109,7 +121,8 @@ impl Folder {
              # What is large and expires: samples.\n\
              samples_bucket = {}\n\
              # May write to both buckets and read nothing. A relative path begins at this file.\n\
-             token_file = {}\n",
+             token_file = {}\n\
+             {FURTHER}",
             string(&settings.url.to_string()),
             string(&settings.org),
             string(&settings.bucket),
@@ -163,6 +176,7 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::SinkConfig;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -202,6 +216,13 @@ mod tests {
         assert!(text.contains("token_file = \"write.token\"\n"), "{text}");
         fs::write(folder.settings_path(), format!("{text}\nraw = true\n")).unwrap();
         assert_eq!(folder.settings().unwrap(), Some(settings));
+        // What stands there as a comment is what holds without it.
+        let as_it_is = SinkConfig::read(&folder.settings_path(), None).unwrap();
+        let spelt_out = text.replace("\n# raw", "\nraw").replace("\n# decimated_hz", "\ndecimated_hz");
+        let spelt_out = spelt_out.replace("\n# gzip", "\ngzip").replace("\n# timeout", "\ntimeout");
+        assert_eq!(spelt_out.matches("\n#").count() + 4, text.matches("\n#").count());
+        fs::write(folder.settings_path(), spelt_out).unwrap();
+        assert_eq!(SinkConfig::read(&folder.settings_path(), None).unwrap(), as_it_is);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What tests ask a server, over HTTP.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +15,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 
 /// A test that reads more than this back at once has gone wrong.
 const ANSWER_BYTES_MAX: u64 = 2 << 30;
+
+/// The bucket of samples in [`Influxd::sink_configuration`].
+pub const SAMPLES_BUCKET: &str = "tinywatt-samples";
 
 /// What a server answered.
 #[derive(Debug)]
@@ -99,6 +103,24 @@ impl Influxd {
         });
         self.api("POST", "/api/v2/buckets", Some(&body))?.success().with_context(|| format!("bucket {name}"))?;
         Ok(())
+    }
+
+    /// Makes the second bucket and writes what `collector serve --influx` needs into `folder`, with more lines of TOML. The
+    /// server is reached at `url`: its own, or that of a proxy before it.
+    ///
+    /// # Errors
+    /// Before the server was set up, and when a file cannot be written.
+    pub fn sink_configuration(&self, folder: &Path, url: &str, further: &str) -> Result<PathBuf> {
+        self.create_bucket(SAMPLES_BUCKET, 0)?;
+        let Operator { org, token } = self.operator()?;
+        std::fs::write(folder.join("write.token"), token)?;
+        let text = format!(
+            "url = \"{url}\"\norg = \"{org}\"\nbucket = \"tinywatt\"\nsamples_bucket = \"{SAMPLES_BUCKET}\"\n\
+             token_file = \"write.token\"\n{further}"
+        );
+        let path = folder.join("influx.toml");
+        std::fs::write(&path, text)?;
+        Ok(path)
     }
 
     /// Writes line protocol with instants in nanoseconds, as the operator.

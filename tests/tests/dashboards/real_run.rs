@@ -89,16 +89,8 @@ fn hour(influxd: &Influxd) -> Result<(String, String)> {
 fn what_a_real_run_has_written_is_shown() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let Some(mut influxd) = Influxd::start(&folder.path().join("influxd"))? else { return Ok(()) };
-    let operator = influxd.setup()?;
-    influxd.create_bucket("tinywatt-samples", 0)?;
-    std::fs::write(folder.path().join("write.token"), &operator.token)?;
-    let configuration = folder.path().join("influx.toml");
-    let text = format!(
-        "url = \"{}\"\norg = \"{}\"\nbucket = \"tinywatt\"\nsamples_bucket = \"tinywatt-samples\"\ntoken_file = \"write.token\"\n",
-        influxd.url(),
-        operator.org
-    );
-    std::fs::write(&configuration, text)?;
+    influxd.setup()?;
+    let configuration = influxd.sink_configuration(folder.path(), &influxd.url(), "")?;
     let collector =
         Collector::start_with(&folder.path().join("store"), &["--influx", &configuration.to_string_lossy()])?;
     let _agent = Agent::start(&folder.path().join("bench"), "bench", &collector.address, 7)?;

@@ -29,9 +29,8 @@ impl Scene {
         let folder = tempfile::tempdir()?;
         let Some(influxd) = world::server(folder.path())? else { return Ok(None) };
         let proxy = Proxy::start(influxd.url().trim_start_matches("http://"))?;
-        let configuration = world::configuration(
+        let configuration = influxd.sink_configuration(
             folder.path(),
-            &influxd,
             &proxy.url(),
             "timeout = \"2s\"\ndecimated_hz = 0\ngzip = false\n",
         )?;
@@ -184,7 +183,7 @@ fn samples_that_are_older_than_the_database_keeps_are_counted_and_hold_nothing_u
     let folder = tempfile::tempdir()?;
     let Some(influxd) = world::server(folder.path())? else { return Ok(()) };
     influxd.create_bucket("short", 3_600)?;
-    let configuration = world::configuration(folder.path(), &influxd, &influxd.url(), "decimated_hz = 0\n")?;
+    let configuration = influxd.sink_configuration(folder.path(), &influxd.url(), "decimated_hz = 0\n")?;
     let text = std::fs::read_to_string(&configuration)?.replace("\"tinywatt-samples\"", "\"short\"");
     std::fs::write(&configuration, text)?;
     let collector = world::collector(folder.path(), &configuration)?;

@@ -24,7 +24,7 @@ fn pauses() -> impl Iterator<Item = Duration> {
 fn a_server_that_is_killed_twenty_times_during_a_run_has_everything_once() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let Some(mut influxd) = world::server(folder.path())? else { return Ok(()) };
-    let configuration = world::configuration(folder.path(), &influxd, &influxd.url(), "timeout = \"5s\"\n")?;
+    let configuration = influxd.sink_configuration(folder.path(), &influxd.url(), "timeout = \"5s\"\n")?;
     let collector = world::collector(folder.path(), &configuration)?;
     let mut agent = Agent::start(&folder.path().join("bench"), "bench", &collector.address, 7)?;
     collector.wait_for_node("bench")?;
@@ -62,7 +62,7 @@ fn a_server_that_is_killed_twenty_times_during_a_run_has_everything_once() -> Re
 fn a_collector_that_is_killed_goes_on_where_it_was() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let Some(influxd) = world::server(folder.path())? else { return Ok(()) };
-    let configuration = world::configuration(folder.path(), &influxd, &influxd.url(), "decimated_hz = 0\n")?;
+    let configuration = influxd.sink_configuration(folder.path(), &influxd.url(), "decimated_hz = 0\n")?;
     let mut collector = world::collector(folder.path(), &configuration)?;
     let mut agent = Agent::start(&folder.path().join("bench"), "bench", &collector.address, 7)?;
     let mut pauses = pauses();

@@ -30,7 +30,7 @@ fn an_outage_of_minutes_with_twenty_nodes_loses_nothing_and_takes_no_memory() ->
     let folder = tempfile::tempdir()?;
     let Some(mut influxd) = world::server(folder.path())? else { return Ok(()) };
     let further = "decimated_hz = 0\ntimeout = \"60s\"\n";
-    let configuration = world::configuration(folder.path(), &influxd, &influxd.url(), further)?;
+    let configuration = influxd.sink_configuration(folder.path(), &influxd.url(), further)?;
     let collector = world::collector(folder.path(), &configuration)?;
     influxd.kill()?;
     // Two minutes of 20 × 1.23 kHz, as fast as they are taken; the bench `sink` does ten.
@@ -66,9 +66,8 @@ fn a_database_without_room_is_waited_for_until_it_has_some() -> Result<()> {
     let Some(disk) = SmallDisk::new(&folder.path().join("disk"), &server)? else { return Ok(()) };
     let mut influxd = Influxd::start_program(disk.program(), &folder.path().join("disk"), &[])?;
     influxd.setup()?;
-    influxd.create_bucket(SAMPLES, 0)?;
+    let configuration = influxd.sink_configuration(folder.path(), &influxd.url(), "decimated_hz = 0\n")?;
     disk.fill()?;
-    let configuration = world::configuration(folder.path(), &influxd, &influxd.url(), "decimated_hz = 0\n")?;
     let collector = world::collector(folder.path(), &configuration)?;
     let nodes = Nodes { node_count: 2, sequences: 0..400, is_live: false, begin_unix_ns: BEGIN_UNIX_NS };
     tokio::runtime::Runtime::new()?.block_on(deliver(&collector.address, &nodes))?;

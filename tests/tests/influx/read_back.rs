@@ -53,7 +53,7 @@ pub(crate) fn experiment_with(folder: &Path, replicate_count: u32) -> Result<Str
 fn a_run_is_there_as_it_is_in_the_store_and_a_rebuild_changes_nothing() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let Some(influxd) = world::server(folder.path())? else { return Ok(()) };
-    let configuration = world::configuration(folder.path(), &influxd, &influxd.url(), "")?;
+    let configuration = influxd.sink_configuration(folder.path(), &influxd.url(), "")?;
     let collector = world::collector(folder.path(), &configuration)?;
     let mut agent = Agent::start(&folder.path().join("bench"), "bench", &collector.address, 7)?;
     collector.wait_for_node("bench")?;

@@ -1,7 +1,7 @@
 //! A real server, a collector that writes to it, and a look at what is there.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,28 +11,13 @@ use tinywatt_tests::{Collector, wait_for};
 use super::expected;
 
 pub(crate) const RESULTS: &str = "tinywatt";
-pub(crate) const SAMPLES: &str = "tinywatt-samples";
+pub(crate) const SAMPLES: &str = tinywatt_tests::influxd::SAMPLES_BUCKET;
 
-/// Starts a server with both buckets; `None`, said aloud, where there is none.
+/// Starts a server; `None`, said aloud, where there is none.
 pub(crate) fn server(folder: &Path) -> Result<Option<Influxd>> {
     let Some(mut influxd) = Influxd::start(&folder.join("influxd"))? else { return Ok(None) };
     influxd.setup()?;
-    influxd.create_bucket(SAMPLES, 0)?;
     Ok(Some(influxd))
-}
-
-/// Writes the sink's configuration for a server that is reached at `url`, with more lines of TOML.
-pub(crate) fn configuration(folder: &Path, influxd: &Influxd, url: &str, further: &str) -> Result<PathBuf> {
-    let operator = influxd.operator()?;
-    std::fs::write(folder.join("write.token"), &operator.token)?;
-    let text = format!(
-        "url = \"{url}\"\norg = \"{}\"\nbucket = \"{RESULTS}\"\nsamples_bucket = \"{SAMPLES}\"\n\
-         token_file = \"write.token\"\n{further}",
-        operator.org
-    );
-    let path = folder.join("influx.toml");
-    std::fs::write(&path, text)?;
-    Ok(path)
 }
 
 /// A collector in `folder` that writes to the database of a configuration.
