@@ -37,7 +37,8 @@ class Curve:
     dashed: bool = False
     bars: bool = False
     points: bool = False
-    gap: float = math.inf
+    breaks: frozenset[int] = frozenset()
+    """Points that the line does not reach from the one before."""
 
 
 def _escape(words: object) -> str:
@@ -237,7 +238,7 @@ def chart(panel: Json, found: list[Curve], width: int, height: int, is_time: boo
             base = to_y(0)
             drawn += [rectangle(one - 2, other, 4, max(0.5, base - other), curve.colour) for one, other in places]
             continue
-        begins = [0, *(index for index in range(1, len(places)) if curve.xs[index] - curve.xs[index - 1] > curve.gap)]
+        begins = [0, *sorted(curve.breaks)]
         for begin, end in zip(begins, [*begins[1:], len(places)], strict=True):
             line = " ".join(f"{one:.1f},{other:.1f}" for one, other in places[begin:end])
             drawn.append(f'<polyline points="{line}" fill="none" stroke="{curve.colour}" stroke-width="1.2"{dash}/>')
@@ -267,11 +268,19 @@ def timeseries(panel: Json, frames: list[Frame], width: int, height: int, region
                 continue
             name = _name(panel["fieldConfig"]["defaults"].get("displayName", column.name), column)
             settings = properties(panel, column.name, name, frame.query)
-            pairs = [
-                (instant(str(moment)), number)
-                for moment, value in zip(when.values, column.values, strict=True)
-                if (number := _number(value)) is not None
-            ]
+            pairs: list[tuple[float, float]] = []
+            breaks: set[int] = set()
+            was_empty = False
+            for moment, value in zip(when.values, column.values, strict=True):
+                if (number := _number(value)) is None:
+                    was_empty = True
+                    continue
+                at = instant(str(moment))
+                # As Grafana does: points without an empty one between them are joined, however far apart.
+                if was_empty and pairs and at - pairs[-1][0] > settings["custom.spanNulls"] / 1000:
+                    breaks.add(len(pairs))
+                pairs.append((at, number))
+                was_empty = False
             found.append(
                 Curve(
                     name,
@@ -280,8 +289,7 @@ def timeseries(panel: Json, frames: list[Frame], width: int, height: int, region
                     _colour(settings, len(found)),
                     "custom.lineStyle" in settings,
                     points=settings.get("custom.showPoints") == "always",
-                    # A curve without empty points has none to break at.
-                    gap=settings["custom.spanNulls"] / 1000 if None in column.values else math.inf,
+                    breaks=frozenset(breaks),
                 )
             )
     return chart(panel, found, width, height, True, {}, regions)

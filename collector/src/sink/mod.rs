@@ -48,7 +48,7 @@ const ORDER_COUNT: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// Nothing proves that we may write.
-    #[error("the sink has no token")]
+    #[error("the sink has no token that it could use: `collector influx init` makes one anew")]
     Token(#[source] TokenError),
     /// The store does not tell how far the database is.
     #[error("failed to read how far the database has what is in the store")]
