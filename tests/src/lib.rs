@@ -42,6 +42,43 @@ pub fn shared_data(test: &str) -> Option<PathBuf> {
     None
 }
 
+/// Writes an experiment of two models that the project ships, each on the node `bench`, into `folder` beside them, and gives
+/// its path. `attempts_max` tries a trial: a shared machine may hold a sampler up.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn digits_experiment(folder: &Path, replicates: u32, attempts_max: u32) -> Result<String> {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../collector/data/digits");
+    for model in ["cnn-float32.tflite", "cnn-full-integer.tflite"] {
+        std::fs::copy(models.join(model), folder.join(model))?;
+    }
+    let experiment = format!(
+        r#"
+        name = "digits"
+        seed = 3
+        replicates = {replicates}
+        nodes = ["bench"]
+        attempts_max = {attempts_max}
+        [dataset]
+        name = "digits"
+        [windows]
+        idle = "600ms"
+        active = "2s"
+        warm_up = 20
+        cool_down = "200ms"
+        [[model]]
+        name = "float32"
+        file = "cnn-float32.tflite"
+        [[model]]
+        name = "int8"
+        file = "cnn-full-integer.tflite"
+        "#
+    );
+    let file = folder.join("experiment.toml");
+    std::fs::write(&file, experiment)?;
+    Ok(file.to_string_lossy().into_owned())
+}
+
 /// Waits until `state` gives something.
 ///
 /// # Errors

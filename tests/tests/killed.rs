@@ -7,39 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use tinywatt_tests::{Agent, Collector, Process, wait_for};
-
-const EXPERIMENT: &str = r#"
-name = "killed"
-seed = 3
-replicates = 2
-nodes = ["bench"]
-attempts_max = 10
-[dataset]
-name = "digits"
-[windows]
-idle = "600ms"
-active = "2s"
-warm_up = 20
-cool_down = "200ms"
-[[model]]
-name = "float32"
-file = "cnn-float32.tflite"
-[[model]]
-name = "int8"
-file = "cnn-full-integer.tflite"
-"#;
-
-/// The experiment beside the models that the project ships.
-fn experiment(folder: &Path) -> Result<String> {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../collector/data/digits");
-    for model in ["cnn-float32.tflite", "cnn-full-integer.tflite"] {
-        std::fs::copy(models.join(model), folder.join(model))?;
-    }
-    let file = folder.join("experiment.toml");
-    std::fs::write(&file, EXPERIMENT)?;
-    Ok(file.to_string_lossy().into_owned())
-}
+use tinywatt_tests::{Agent, Collector, Process, digits_experiment, wait_for};
 
 /// `tinywatt.v1.Phase`
 const WARM_UP: i32 = tinywatt_proto::v1::Phase::WarmUp as i32;
@@ -152,7 +120,7 @@ fn start() -> Result<Bench> {
     let collector = Collector::start(&folder.path().join("store"))?;
     let agent = Agent::start(&folder.path().join("bench"), "bench", &collector.address, 5)?;
     collector.wait_for_node("bench")?;
-    let schedule = collector.start_command(&["schedule", &experiment(folder.path())?])?;
+    let schedule = collector.start_command(&["schedule", &digits_experiment(folder.path(), 2, 10)?])?;
     wait_for_active_window(folder.path()).with_context(|| schedule.words())?;
     Ok(Bench { folder, collector, agent, _schedule: schedule })
 }

@@ -97,8 +97,7 @@ impl<'a> Point<'a> {
     /// # Panics
     /// When the series declares no such tag: an error of this program.
     pub fn tag(mut self, name: &'static str, value: &'a str) -> Self {
-        let is_declared = self.series.tags.iter().any(|tag| tag.name == name);
-        assert!(is_declared, "the series '{}' declares no tag '{name}'", self.series.name);
+        assert!(self.series.has_tag(name), "the series '{}' declares no tag '{name}'", self.series.name);
         if !value.is_empty() {
             self.tags.push((name, value));
         }
@@ -110,7 +109,7 @@ impl<'a> Point<'a> {
     /// # Panics
     /// When the series declares no such field, or one of another type: an error of this program.
     pub fn field(mut self, name: &'static str, value: impl Into<MaybeValue<'a>>) -> Self {
-        let declared = self.series.fields.iter().find(|field| field.name == name);
+        let declared = self.series.field(name);
         let declared =
             declared.unwrap_or_else(|| panic!("the series '{}' declares no field '{name}'", self.series.name));
         if let Some(value) = value.into().0 {
@@ -254,7 +253,7 @@ fn push_tag(text: &mut String, value: &str) {
 pub(super) fn prefix(series: &Series, tags: &[(&str, &str)]) -> String {
     let mut text = series.name.clone();
     for (name, value) in tags.iter().filter(|(_, value)| !value.is_empty()) {
-        debug_assert!(series.tags.iter().any(|tag| tag.name == *name), "{name}");
+        debug_assert!(series.has_tag(name), "{name}");
         text.push(',');
         text.push_str(name);
         text.push('=');

@@ -65,6 +65,18 @@ pub struct Series {
     pub fields: Vec<Field>,
 }
 
+impl Series {
+    /// Whether it has such a tag.
+    pub fn has_tag(&self, name: &str) -> bool {
+        self.tags.iter().any(|tag| tag.name == name)
+    }
+
+    /// The field of this name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
 /// The buckets, by what they hold and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +85,16 @@ pub enum Bucket {
     Samples,
     /// Everything else: little, and kept.
     Results,
+}
+
+impl Bucket {
+    /// Its word in the files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Samples => "samples",
+            Self::Results => "results",
+        }
+    }
 }
 
 /// Who writes a series.
@@ -159,10 +181,7 @@ pub fn page() -> String {
          expires.\n",
     );
     for series in all() {
-        let bucket = match series.bucket {
-            Bucket::Samples => "samples",
-            Bucket::Results => "results",
-        };
+        let bucket = series.bucket.word();
         text +=
             &format!("\n## {}\n\n{}\n\nBucket: {bucket}. Time: {}\n\n", series.name, series.description, series.time);
         text += "| tag or field | type | unit | meaning |\n|---|---|---|---|\n";

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::flux::{GIVEN, names};
 use super::{DATASOURCE, Dashboard, list, rules_of_place, rules_of_units, words};
-use crate::series::Series;
+use crate::series::{Bucket, Series};
 
 type Problems = Vec<String>;
 
@@ -148,8 +148,8 @@ fn ranges_and_buckets(dashboard: &Dashboard, declared: &BTreeMap<String, Series>
                 found.push(format!("{}: a bucket is not read with {range}", query.place));
             }
             let wanted =
-                dashboard.measurements(source).iter().find_map(|name| declared.get(name)).map(|series| &*series.bucket);
-            let expected = if wanted == Some("samples") { "\"${samples}\"" } else { "v.defaultBucket" };
+                dashboard.measurements(source).iter().find_map(|name| declared.get(name)).map(|series| series.bucket);
+            let expected = if wanted == Some(Bucket::Samples) { "\"${samples}\"" } else { "v.defaultBucket" };
             if bucket != expected {
                 found.push(format!("{}: bucket {bucket} is not {expected}", query.place));
             }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::flux::{lists, names};
 use super::rules::columns_of;
 use super::{Dashboard, list, unit, words};
-use crate::series::{Field, Series};
+use crate::series::{Field, FieldType, Series};
 
 /// Units of energy, power and what is reckoned from them.
 const ENERGY: [&str; 5] = ["joule", "watt", "watth", "massg", "si:Js"];
@@ -58,7 +58,7 @@ pub(super) fn units(dashboard: &Dashboard, declared: &BTreeMap<String, Series>, 
         let is_as_read = !["derivative(", "elapsed(", "pivot("].iter().any(|call| query.flux.contains(call));
         for name in shown {
             let Some(field) = field_of(&series, &name) else { continue };
-            if names.made.contains(&name) || !matches!(field.kind.as_str(), "float" | "integer") {
+            if names.made.contains(&name) || !matches!(field.kind, FieldType::Float | FieldType::Integer) {
                 continue;
             }
             match (unit(panel, &name), expected(field)) {

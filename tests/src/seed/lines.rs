@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail, ensure};
 
 use super::scatter;
-use crate::series::{Field, Series};
+use crate::series::{Field, FieldType, Series};
 
 /// A value of a field.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,11 +140,11 @@ impl Point {
 }
 
 fn text(value: &Value, field: &Field, series: &str) -> Result<String> {
-    Ok(match (value, field.kind.as_str()) {
-        (Value::Float(value), "float") => value.to_string(),
-        (Value::Integer(value), "integer") => format!("{value}i"),
-        (Value::Boolean(value), "boolean") => value.to_string(),
-        (Value::Text(value), "string") => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
+    Ok(match (value, field.kind) {
+        (Value::Float(value), FieldType::Float) => value.to_string(),
+        (Value::Integer(value), FieldType::Integer) => format!("{value}i"),
+        (Value::Boolean(value), FieldType::Boolean) => value.to_string(),
+        (Value::Text(value), FieldType::String) => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
         (value, kind) => bail!("series {series}: field {} is {kind}, not {value:?}", field.name),
     })
 }
@@ -167,12 +167,12 @@ fn plausible(field: &Field, index: usize) -> Value {
         _ => 2.0,
     };
     let value = middle * if is_half_width { 0.02 } else { 1.0 } * (1.0 + 0.03 * scatter(index));
-    match field.kind.as_str() {
-        "float" => Value::Float(value),
-        "boolean" => Value::Boolean(index.is_multiple_of(2)),
-        "string" => Value::Text(format!("words of {}", field.name)),
+    match field.kind {
+        FieldType::Float => Value::Float(value),
+        FieldType::Boolean => Value::Boolean(index.is_multiple_of(2)),
+        FieldType::String => Value::Text(format!("words of {}", field.name)),
         // Whole: bytes and nanoseconds are large, everything else is a count.
-        _ => Value::Integer(match field.unit.as_str() {
+        FieldType::Integer => Value::Integer(match field.unit.as_str() {
             "B" => 48_000_000 + i64::try_from(index).unwrap_or(0) * 100,
             "ns" => 350_000,
             _ => 3,

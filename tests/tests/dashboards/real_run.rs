@@ -1,35 +1,13 @@
 //! The dashboards on what a real collector has written of real agents.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tinywatt_tests::dashboards;
 use tinywatt_tests::dashboards::server::{Outcome, Scene, check};
 use tinywatt_tests::influxd::Influxd;
-use tinywatt_tests::{Agent, Collector, shared_data, wait_for};
-
-const EXPERIMENT: &str = r#"
-name = "digits"
-seed = 3
-replicates = 2
-nodes = ["bench"]
-attempts_max = 6
-[dataset]
-name = "digits"
-[windows]
-idle = "600ms"
-active = "2s"
-warm_up = 20
-cool_down = "200ms"
-[[model]]
-name = "float32"
-file = "cnn-float32.tflite"
-[[model]]
-name = "int8"
-file = "cnn-full-integer.tflite"
-"#;
+use tinywatt_tests::{Agent, Collector, digits_experiment, shared_data, wait_for};
 
 /// A run of models from files answers no question and trains nothing; nothing is throttled or lost on purpose; nobody has
 /// set up the task that keeps means of 10 s; and there is one run alone.
@@ -60,8 +38,8 @@ const NOT_IN_SUCH_A_RUN: [&str; 20] = [
 const ONLY_OF_RECORDINGS: [&str; 3] = ["mcu: panel", "mcu: variable", "trial: panel \"Power\" D"];
 
 /// Executes an experiment and waits until the database has its results.
-fn execute(collector: &Collector, influxd: &Influxd, file: &Path) -> Result<String> {
-    collector.text(&["schedule", &file.to_string_lossy()])?;
+fn execute(collector: &Collector, influxd: &Influxd, file: &str) -> Result<String> {
+    collector.text(&["schedule", file])?;
     let report = collector.report()?;
     let run = report["header"]["run"].as_str().context("the report names its run")?.to_owned();
     let query = format!(
@@ -96,12 +74,7 @@ fn what_a_real_run_has_written_is_shown() -> Result<()> {
     let _agent = Agent::start(&folder.path().join("bench"), "bench", &collector.address, 7)?;
     collector.wait_for_node("bench")?;
 
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../collector/data/digits");
-    for model in ["cnn-float32.tflite", "cnn-full-integer.tflite"] {
-        std::fs::copy(models.join(model), folder.path().join(model))?;
-    }
-    let file = folder.path().join("experiment.toml");
-    std::fs::write(&file, EXPERIMENT)?;
+    let file = digits_experiment(folder.path(), 2, 6)?;
     let run = execute(&collector, &influxd, &file)?;
     let recordings = match shared_data("what_a_real_run_has_written_is_shown, for recordings,") {
         Some(data) => {

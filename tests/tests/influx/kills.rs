@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use tinywatt_tests::{Agent, wait_for};
+use tinywatt_tests::{Agent, digits_experiment, wait_for};
 
 use super::world::RESULTS;
 use super::{expected, read_back, world};
@@ -28,7 +28,7 @@ fn a_server_that_is_killed_twenty_times_during_a_run_has_everything_once() -> Re
     let collector = world::collector(folder.path(), &configuration)?;
     let mut agent = Agent::start(&folder.path().join("bench"), "bench", &collector.address, 7)?;
     collector.wait_for_node("bench")?;
-    let experiment = read_back::experiment_with(folder.path(), 4)?;
+    let experiment = digits_experiment(folder.path(), 4, 6)?;
     let run = collector.start_command(&["schedule", &experiment])?;
     let mut pauses = pauses();
     for _ in 0..KILL_COUNT {

@@ -7,47 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tinywatt_tests::influxd::Influxd;
-use tinywatt_tests::{Agent, Collector};
+use tinywatt_tests::{Agent, Collector, digits_experiment};
 
 use super::expected;
 use super::world::{self, Key, RESULTS, SAMPLES};
-
-const EXPERIMENT: &str = r#"
-name = "digits"
-seed = 3
-replicates = 2
-nodes = ["bench"]
-attempts_max = 6
-[dataset]
-name = "digits"
-[windows]
-idle = "600ms"
-active = "2s"
-warm_up = 20
-cool_down = "200ms"
-[[model]]
-name = "float32"
-file = "cnn-float32.tflite"
-[[model]]
-name = "int8"
-file = "cnn-full-integer.tflite"
-"#;
-
-/// The experiment beside the models that the project ships.
-pub(crate) fn experiment(folder: &Path) -> Result<String> {
-    experiment_with(folder, 2)
-}
-
-/// The same with another number of replicates.
-pub(crate) fn experiment_with(folder: &Path, replicate_count: u32) -> Result<String> {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../collector/data/digits");
-    for model in ["cnn-float32.tflite", "cnn-full-integer.tflite"] {
-        std::fs::copy(models.join(model), folder.join(model))?;
-    }
-    let file = folder.join("experiment.toml");
-    std::fs::write(&file, EXPERIMENT.replace("replicates = 2", &format!("replicates = {replicate_count}")))?;
-    Ok(file.to_string_lossy().into_owned())
-}
 
 #[test]
 fn a_run_is_there_as_it_is_in_the_store_and_a_rebuild_changes_nothing() -> Result<()> {
@@ -57,7 +20,7 @@ fn a_run_is_there_as_it_is_in_the_store_and_a_rebuild_changes_nothing() -> Resul
     let collector = world::collector(folder.path(), &configuration)?;
     let mut agent = Agent::start(&folder.path().join("bench"), "bench", &collector.address, 7)?;
     collector.wait_for_node("bench")?;
-    collector.text(&["schedule", &experiment(folder.path())?])?;
+    collector.text(&["schedule", &digits_experiment(folder.path(), 2, 6)?])?;
     let report = collector.report()?;
     // Nothing comes after it that is not compared.
     agent.process.kill()?;
