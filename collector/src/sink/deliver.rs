@@ -295,7 +295,7 @@ impl<S: Server> Deliverer<S> {
 
     async fn quarantine(&self, line: &str, line_count: u64, reason: String) -> Result<(), DeliverError> {
         tracing::warn!(
-            target = self.target,
+            database = self.target,
             line_count,
             reason,
             "lines were refused; `collector sink quarantine` lists them"

@@ -26,6 +26,7 @@ pub mod verdict;
 
 use std::sync::Arc;
 
+use tinywatt_proto::chain::Chain;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,6 @@ use self::server::{Influx, Server};
 use self::state::State;
 use crate::influx::TokenError;
 use crate::store::{Position, Quarantined, ReadError, Store, WriteError};
-use tinywatt_proto::chain::Chain;
 
 /// Orders that may wait: people give them one at a time.
 const ORDER_COUNT: usize = 4;

@@ -81,6 +81,44 @@ mod tests {
     }
 
     #[test]
+    fn what_came_before_changes_were_noted_is_noted_in_its_order() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        MIGRATIONS[..3].iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        connection
+            .execute_batch(
+                "INSERT INTO run VALUES ('b', 'e', x'', x'', 1, 2, NULL), ('a', 'e', x'', x'', 2, 1, 3);
+                 INSERT INTO attempt (run, trial, attempt, node, started_unix_ns, result)
+                     VALUES ('a', 0, 1, 'p', 7, '{}'), ('a', 0, 2, 'p', 8, NULL);
+                 INSERT INTO node VALUES (1, 'p', '', x'', zeroblob(16), 1, 0, 0, 0);
+                 INSERT INTO boot VALUES (1, 1, zeroblob(16));
+                 INSERT INTO marker VALUES (1, 4, 'a', 0, 1, 5, 5, 1);
+                 INSERT INTO clock_probe VALUES (1, 3, 1, 2, 2, 3);
+                 INSERT INTO agent_health VALUES (1, 5, 6, x'')",
+            )
+            .unwrap();
+        apply(&mut connection, 3).unwrap();
+        // What comes from now on is noted by the triggers; a second result of an attempt is none.
+        connection
+            .execute_batch(
+                "UPDATE attempt SET result = '{}' WHERE attempt = 2;
+                 UPDATE attempt SET result = coalesce(result, '[]');
+                 UPDATE run SET state = 2, ended_unix_ns = 9 WHERE run = 'b';
+                 UPDATE run SET ended_unix_ns = 9 WHERE run = 'b';
+                 INSERT INTO health (at_unix_ns, health) VALUES (1, '{}')",
+            )
+            .unwrap();
+        let mut statement = connection
+            .prepare(
+                "SELECT fact || coalesce(run, '') || coalesce(attempt_key, '') || coalesce(sequence, '') FROM change",
+            )
+            .unwrap();
+        let rows: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let before = ["runa", "runb", "attempt1", "marker4", "clock_probe3", "agent_health5"];
+        let after = ["attempt2", "runb", "health"];
+        assert_eq!(rows, [before.as_slice(), after.as_slice()].concat());
+    }
+
+    #[test]
     fn every_migration_says_why_and_every_table_is_strict() {
         for migration in MIGRATIONS {
             assert!(migration.starts_with("-- Why: "));

@@ -267,7 +267,7 @@ async fn instants_at_the_end_of_time_break_nothing() {
 }
 
 #[tokio::test]
-async fn what_changes_is_told_in_the_order_of_the_commits_and_a_store_of_before_from_its_beginning() {
+async fn what_changes_is_told_in_the_order_of_the_commits() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     store.upsert_node(&registration(), 2).await.unwrap();
