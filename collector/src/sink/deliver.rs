@@ -115,8 +115,8 @@ impl<S: Server> Deliverer<S> {
             }
             let (verdict, answer) = self.until_answered(bucket, &lines).await?;
             match verdict {
-                Verdict::Taken => {}
-                Verdict::PartlyTaken { dropped_count, is_for_age: true } => self.state.note_expired(dropped_count),
+                // What is too old is counted by whoever got the answer.
+                Verdict::Taken | Verdict::PartlyTaken { is_for_age: true, .. } => {}
                 Verdict::PartlyTaken { dropped_count, .. } => match halves(Arc::clone(&lines)) {
                     halves if dropped_count <= SOUGHT_COUNT_MAX && halves.len() > 1 => waiting.extend(halves),
                     _ => self.drop_some(&lines, dropped_count, answer.message).await?,
@@ -161,8 +161,11 @@ impl<S: Server> Deliverer<S> {
             if !wait.is_zero() || request.lines.count() > self.lines_max.load(Ordering::Relaxed) {
                 return stuck(request, wait);
             }
-            match self.weigh(self.server.write(request.bucket, &request.lines), 1, request.lines.count()) {
-                Ok((Verdict::Taken, _)) => {}
+            match self.weigh(self.server.write(request.bucket, &request.lines), 1) {
+                Ok((verdict @ Verdict::Taken, _)) => self.note(&verdict, request.lines.count()),
+                Ok((verdict @ Verdict::PartlyTaken { is_for_age: true, .. }, _)) => {
+                    self.note(&verdict, request.lines.count());
+                }
                 // Asked once more, by whoever knows what to do with the answer.
                 Ok(_) => return stuck(request, Duration::ZERO),
                 Err(wait) => {
@@ -192,8 +195,11 @@ impl<S: Server> Deliverer<S> {
             // Whichever connection was asked to leave the server alone, all do.
             self.pause(self.state.time_asked_for()).await?;
             failure_count += 1;
-            match self.weigh(self.try_once(bucket, lines).await?, failure_count, lines.count()) {
-                Ok(answered) => return Ok(answered),
+            match self.weigh(self.try_once(bucket, lines).await?, failure_count) {
+                Ok((verdict, answer)) => {
+                    self.note(&verdict, lines.count());
+                    return Ok((verdict, answer));
+                }
                 Err(wait) => {
                     self.state.note_retry();
                     self.pause(wait).await?;
@@ -203,12 +209,7 @@ impl<S: Server> Deliverer<S> {
     }
 
     /// What an answer says about the lines, or how long to wait before the next try.
-    fn weigh(
-        &self,
-        sent: Result<Answer, Unreachable>,
-        failure_count: u32,
-        line_count: usize,
-    ) -> Result<(Verdict, Answer), Duration> {
+    fn weigh(&self, sent: Result<Answer, Unreachable>, failure_count: u32) -> Result<(Verdict, Answer), Duration> {
         let answer = match sent {
             Ok(answer) => answer,
             Err(error) => {
@@ -226,19 +227,21 @@ impl<S: Server> Deliverer<S> {
                 self.state.ask_for_time(after);
                 Err(after + backoff::delay(failure_count, random()))
             }
-            verdict => {
-                self.note(&verdict, line_count as u64);
-                Ok((verdict, answer))
-            }
+            verdict => Ok((verdict, answer)),
         }
     }
 
     /// Counts an answer about the lines. A refusal says nothing about whether the database works.
-    fn note(&self, verdict: &Verdict, line_count: u64) {
+    fn note(&self, verdict: &Verdict, line_count: usize) {
+        let line_count = line_count as u64;
         let taken = match verdict {
             Verdict::Taken => line_count,
+            Verdict::PartlyTaken { dropped_count, is_for_age: true } => {
+                self.state.note_expired(*dropped_count);
+                line_count.saturating_sub(*dropped_count)
+            }
             // Those that are sought are sent again, and counted then.
-            Verdict::PartlyTaken { dropped_count, is_for_age } if *is_for_age || *dropped_count > SOUGHT_COUNT_MAX => {
+            Verdict::PartlyTaken { dropped_count, .. } if *dropped_count > SOUGHT_COUNT_MAX => {
                 line_count.saturating_sub(*dropped_count)
             }
             _ => 0,

@@ -25,6 +25,7 @@ pub mod state;
 pub mod verdict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tinywatt_proto::chain::Chain;
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +44,9 @@ use crate::store::{Position, Quarantined, ReadError, Store, WriteError};
 
 /// Orders that may wait: people give them one at a time.
 const ORDER_COUNT: usize = 4;
+
+/// Time that requests on their way get when the collector stops. What they carry is sent again after the next start.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// The sink could not start.
 #[derive(Debug, thiserror::Error)]
@@ -132,10 +136,10 @@ impl Sink {
         self.handle.clone()
     }
 
-    /// Stops, and keeps how far it came.
+    /// Stops, and keeps how far it came. A request that hangs is left to its own timeout.
     pub async fn stop(self) {
         self.stop.cancel();
-        if let Err(broken) = self.task.await {
+        if let Ok(Err(broken)) = tokio::time::timeout(STOP_GRACE, self.task).await {
             tracing::error!(error = %Chain(&broken), "the sink broke: please report this with the log");
         }
     }

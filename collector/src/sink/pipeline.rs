@@ -219,6 +219,10 @@ impl<S: Server> Pipeline<S> {
         if kept != progress.position {
             self.keep(progress.position).await.map_err(|_| PipelineError::Closed)?;
         }
+        // A request that is still on its way must not arrive behind those of whoever goes on from here.
+        stop.cancel();
+        drop((samples, results, done));
+        while connections.join_next().await.is_some() {}
         ended
     }
 }

@@ -178,21 +178,42 @@ fn by_markers(transaction: &rusqlite::Transaction<'_>, boot_key: i64) -> Result<
 
 /// So that the newest samples end now, or before the samples of the node's next start.
 fn by_arrival(transaction: &rusqlite::Transaction<'_>, boot_key: i64, now_unix_ns: u64) -> Result<Wanted, Failure> {
-    let next = transaction
-        .prepare_cached(
-            "SELECT boot_key, offset_ns FROM axis JOIN boot USING (boot_key) WHERE boot_key > ?1 AND basis = 'probe' \
-             AND node_key = (SELECT node_key FROM boot WHERE boot_key = ?1) ORDER BY boot_key LIMIT 1",
-        )?
-        .query_row([boot_key], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-        .optional()?;
     let mut end = sql::integer(now_unix_ns);
-    if let Some((next_key, offset_ns)) = next
-        && let Some(first_mono_ns) = first_mono_ns(transaction, next_key)?
+    if let Some(next) = next_start(transaction, boot_key)?
+        && let Some(first_mono_ns) = first_mono_ns(transaction, next)?
     {
-        end = end.min(offset_ns.saturating_add(first_mono_ns).saturating_sub(1));
+        let known: Option<i64> = transaction
+            .prepare_cached("SELECT offset_ns FROM axis WHERE boot_key = ?1")?
+            .query_row([next], |row| row.get(0))
+            .optional()?;
+        let offset_ns = match known {
+            Some(offset_ns) => Some(offset_ns),
+            None => by_probes(transaction, next)?.map(|wanted| wanted.offset_ns),
+        };
+        if let Some(offset_ns) = offset_ns {
+            end = end.min(offset_ns.saturating_add(first_mono_ns).saturating_sub(1));
+        }
     }
     let last = last_mono_ns(transaction, boot_key)?.unwrap_or(0);
     Ok(Wanted { basis: Basis::Arrival, offset_ns: end.saturating_sub(last) })
+}
+
+/// The node's next boot with probes. A spool delivers one start after the other, and a start that never had a collector
+/// gets its key only then, after the next one has registered: the order is that of the first batches.
+fn next_start(transaction: &rusqlite::Transaction<'_>, boot_key: i64) -> Result<Option<i64>, Failure> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT boot_key, min((SELECT batch_key FROM batch WHERE batch.stream_key = stream.stream_key \
+         ORDER BY sequence LIMIT 1)) FROM boot JOIN stream USING (boot_key) \
+         WHERE node_key = (SELECT node_key FROM boot WHERE boot_key = ?1) AND (boot_key = ?1 \
+         OR EXISTS (SELECT 1 FROM clock_probe WHERE clock_probe.boot_key = boot.boot_key)) GROUP BY boot_key",
+    )?;
+    let rows = statement.query_map([boot_key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let starts: Vec<(i64, Option<i64>)> = rows.collect::<Result<_, _>>()?;
+    let Some(own) = starts.iter().find(|(key, _)| *key == boot_key).and_then(|(_, first)| *first) else {
+        return Ok(None);
+    };
+    let later = starts.into_iter().filter_map(|(key, first)| Some((first.filter(|first| *first > own)?, key)));
+    Ok(later.min().map(|(_, key)| key))
 }
 
 fn first_mono_ns(connection: &rusqlite::Connection, boot_key: i64) -> rusqlite::Result<Option<i64>> {

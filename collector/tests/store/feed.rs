@@ -200,14 +200,21 @@ async fn samples_without_a_probe_wait_for_one_and_end_when_they_arrived_if_none_
 
 #[tokio::test]
 async fn a_start_that_never_probed_ends_before_the_next_one_and_does_not_move_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    deliver_unprobed(&store, 1, &[0, 1]).await;
-    deliver(&store, 2, &[0]).await;
-    let next = placed(&store, 2, Waited::No).await.expect("it has probes");
-    assert_eq!(next.unix_ns(MonoNs(0)), OFFSET_NS, "where its probes say");
-    let axis = placed(&store, 1, Waited::Long).await.expect("long enough");
-    assert_eq!(axis.unix_ns(MonoNs(2 * BATCH_NS)), next.unix_ns(MonoNs(PERIOD_NS)) - 1);
+    for is_next_placed in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        // The second start registers; then the spool gives what the first one sampled without a collector.
+        store.upsert_node(&v1::RegisterRequest { boot_id: boot(2).to_vec(), ..registration() }, 2).await.unwrap();
+        deliver_unprobed(&store, 3, &[0, 1]).await;
+        deliver(&store, 2, &[0]).await;
+        if is_next_placed {
+            placed(&store, 2, Waited::No).await.expect("it has probes");
+        }
+        let axis = placed(&store, 3, Waited::Long).await.expect("long enough");
+        let next = placed(&store, 2, Waited::No).await.expect("it has probes");
+        assert_eq!(next.unix_ns(MonoNs(0)), OFFSET_NS, "where its probes say");
+        assert_eq!(axis.unix_ns(MonoNs(2 * BATCH_NS)), next.unix_ns(MonoNs(PERIOD_NS)) - 1);
+    }
 }
 
 #[tokio::test]
