@@ -12,7 +12,7 @@ use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 use tokio::sync::mpsc;
 
-use crate::result::{Measurement, TrialResult, WindowResult};
+use crate::result::{Kind, Measurement, TrialResult, WindowResult};
 use crate::store::{AttemptRow, ChannelSamples, ClockFit, ReadError, RunRow, Store};
 
 /// Time whose readings are held at once: 10,000 of them at 1 kHz, below a megabyte with their text.
@@ -225,7 +225,7 @@ impl Export {
         let channel = outcome.samples_channel;
         let instant = Window::new(MonoNs(0), MonoNs(1)).expect("ascending");
         let kind = match self.store.samples(&row.node, boot, channel, instant).await {
-            Ok(samples) => channel_kind(&samples.channel),
+            Ok(samples) => kind_code(&samples.channel),
             // Invalid perhaps for that very reason; there is nothing to show.
             Err(ReadError::UnknownChannel { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -245,7 +245,7 @@ impl Export {
         source: &Source,
     ) -> Result<(), Stop> {
         let channel = &samples.channel;
-        let text = source.text(channel_kind(channel), channel.channel);
+        let text = source.text(kind_code(channel), channel.channel);
         // What began before the slice was written with the slice it began in.
         let is_new = |window: Window| slice.contains(window.start()) || (is_first && window.start() < slice.start());
         let stretch = |record: &'static str, between: Window| Row {
@@ -345,7 +345,7 @@ fn measured<'a>(result: &TrialResult, measurement: &'a Measurement) -> Result<Ta
         ..Row::default()
     };
     let windows = measurement.windows.iter().map(window).collect();
-    Ok(Taken { boot, channel: measurement.samples_channel, kind: kind(measurement), windows })
+    Ok(Taken { boot, channel: measurement.samples_channel, kind: measurement.kind.code(), windows })
 }
 
 /// A window as the agent said it, without an energy; `None` for phases whose energy nobody asks for.
@@ -391,23 +391,8 @@ fn quantities(channel: &v1::Channel, reading: &Reading) -> Row<'static> {
     }
 }
 
-fn kind(measurement: &Measurement) -> &'static str {
-    match measurement.kind {
-        crate::result::Kind::Measured => "measured",
-        crate::result::Kind::MeasuredElsewhere => "measured_elsewhere",
-        crate::result::Kind::Estimated => "estimated",
-        crate::result::Kind::Simulated => "simulated",
-    }
-}
-
-fn channel_kind(channel: &v1::Channel) -> &'static str {
-    match channel.kind() {
-        v1::FigureKind::Measured => "measured",
-        v1::FigureKind::MeasuredElsewhere => "measured_elsewhere",
-        v1::FigureKind::Estimated => "estimated",
-        v1::FigureKind::Simulated => "simulated",
-        v1::FigureKind::Unspecified => "",
-    }
+fn kind_code(channel: &v1::Channel) -> &'static str {
+    Kind::of(channel).map_or("", Kind::code)
 }
 
 /// A text as a field, in quotes where it needs them (RFC 4180).

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::result::Kind;
 use crate::schedule::NodeView as Scheduled;
 use crate::schedule::driver::Handle;
 use crate::sink::Meter;
@@ -200,7 +201,7 @@ impl Watch {
 
 fn channel(channel: &v1::Channel) -> String {
     let rate_hz = 1_000_000_000u64.checked_div(channel.sample_period_ns).unwrap_or_default();
-    let kind = crate::sink::kind_word(channel.kind());
+    let kind = Kind::of(channel).map_or("of unknown kind", Kind::code);
     format!("{}: {}, {rate_hz} Hz, {kind}", channel.name, channel.source)
 }
 

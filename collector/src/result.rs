@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tinywatt_proto::v1;
 
 /// Where a figure comes from. Kinds never share a mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,6 +19,29 @@ pub enum Kind {
     Estimated,
     /// Made by an emulated sensor.
     Simulated,
+}
+
+impl Kind {
+    /// Its word for programs: in JSON, CSV and tags.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::MeasuredElsewhere => "measured_elsewhere",
+            Self::Estimated => "estimated",
+            Self::Simulated => "simulated",
+        }
+    }
+
+    /// That of a channel's figures; `None` when an agent does not tell.
+    pub fn of(channel: &v1::Channel) -> Option<Self> {
+        match channel.kind() {
+            v1::FigureKind::Unspecified => None,
+            v1::FigureKind::Measured => Some(Self::Measured),
+            v1::FigureKind::MeasuredElsewhere => Some(Self::MeasuredElsewhere),
+            v1::FigureKind::Estimated => Some(Self::Estimated),
+            v1::FigureKind::Simulated => Some(Self::Simulated),
+        }
+    }
 }
 
 /// One attempt, executed and assessed.

@@ -253,16 +253,6 @@ fn failed(failure: &v1::Failure) -> InvalidReason {
     reason(code, failure.message.clone())
 }
 
-fn kind(channel: &v1::Channel) -> Option<Kind> {
-    match channel.kind() {
-        v1::FigureKind::Unspecified => None,
-        v1::FigureKind::Measured => Some(Kind::Measured),
-        v1::FigureKind::MeasuredElsewhere => Some(Kind::MeasuredElsewhere),
-        v1::FigureKind::Estimated => Some(Kind::Estimated),
-        v1::FigureKind::Simulated => Some(Kind::Simulated),
-    }
-}
-
 /// Energies of several channels as one: errors of different sensors are independent, so they add in squares.
 fn sum(parts: impl IntoIterator<Item = Uncertain>) -> Uncertain {
     let zero = Uncertain { value: 0.0, expanded_uncertainty: Some(0.0) };

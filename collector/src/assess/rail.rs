@@ -7,7 +7,7 @@ use tinywatt_proto::time::{MonoNs, Window};
 use tinywatt_proto::v1;
 
 use super::window::{self, Measured, Source};
-use super::{Expected, Kind, bounds, kind, reason, sum, uncertain, validity};
+use super::{Expected, Kind, bounds, reason, sum, uncertain, validity};
 use crate::result::{InvalidReason, Uncertain, WindowResult};
 use crate::store::ReadError;
 
@@ -42,7 +42,7 @@ pub(super) async fn look(
 ) -> Result<Result<Rail, InvalidReason>, ReadError> {
     let instant = Window::new(MonoNs(0), MonoNs(1)).expect("ascending");
     let channel = source.read(instant).await?.channel;
-    let Some(kind) = kind(&channel) else {
+    let Some(kind) = Kind::of(&channel) else {
         return Ok(Err(reason("unreadable", "the channel states no kind")));
     };
     if Series::from_readings(&channel, &[]).is_none() {

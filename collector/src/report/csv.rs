@@ -7,7 +7,7 @@
 use super::job::PhaseFigures;
 use super::relations::{BreakEven, Relation};
 use super::table::{Energy, InvalidAttempt, JoulesOverReplicates, Report, Row};
-use super::words::kind_code;
+use crate::result::Kind;
 
 /// Name of a column and its cell.
 type Field = (&'static str, String);
@@ -140,7 +140,7 @@ fn fields(report: &Report, row: &Row) -> Vec<Field> {
         ("collector_version", header.collector_version.to_owned()),
         ("treatment", words(&row.treatment)),
         ("node", words(&row.node)),
-        ("kind", row.kind.map_or("", kind_code).to_owned()),
+        ("kind", row.kind.map_or("", Kind::code).to_owned()),
         ("kind_note", row.kind_note.unwrap_or_default().to_owned()),
         ("number_format", words(row.number_format.as_deref().unwrap_or_default())),
         ("model_file_bytes", cell(row.model_file_bytes)),

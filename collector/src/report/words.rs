@@ -12,16 +12,6 @@ pub(super) fn kind_word(kind: Kind) -> &'static str {
     }
 }
 
-/// Names a kind for programs, as the JSON does.
-pub(super) fn kind_code(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Measured => "measured",
-        Kind::MeasuredElsewhere => "measured_elsewhere",
-        Kind::Estimated => "estimated",
-        Kind::Simulated => "simulated",
-    }
-}
-
 /// Says in a sentence where figures of a kind come from.
 pub(super) fn kind_note(kind: Kind) -> &'static str {
     match kind {
@@ -156,7 +146,7 @@ mod tests {
     #[test]
     fn the_code_of_a_kind_is_its_name_in_json() {
         for kind in [Kind::Measured, Kind::MeasuredElsewhere, Kind::Estimated, Kind::Simulated] {
-            assert_eq!(serde_json::to_value(kind).unwrap(), kind_code(kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.code());
         }
     }
 

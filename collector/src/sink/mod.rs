@@ -33,7 +33,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use config::SinkConfig;
-pub use points::samples::kind_word;
 pub use state::{Doing, Meter};
 
 use self::pipeline::Pipeline;

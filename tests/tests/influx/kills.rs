@@ -28,7 +28,7 @@ fn a_server_that_is_killed_twenty_times_during_a_run_has_everything_once() -> Re
     let collector = world::collector(folder.path(), &configuration)?;
     let mut agent = Agent::start(&folder.path().join("bench"), "bench", &collector.address, 7)?;
     collector.wait_for_node("bench")?;
-    let experiment = digits_experiment(folder.path(), 4, 6)?;
+    let experiment = digits_experiment(folder.path(), 6, 6)?;
     let run = collector.start_command(&["schedule", &experiment])?;
     let mut pauses = pauses();
     for _ in 0..KILL_COUNT {
@@ -37,6 +37,7 @@ fn a_server_that_is_killed_twenty_times_during_a_run_has_everything_once() -> Re
         std::thread::sleep(pauses.next().expect("endless") / 2);
         influxd.restart()?;
     }
+    ensure!(collector.report()?["header"]["state"] == "running", "not every kill met the run");
     let report: Value = wait_for("the end of the run", Duration::from_secs(300), || {
         let report = collector.report().ok()?;
         (report["header"]["state"] != "running").then_some(report)

@@ -7,7 +7,7 @@ use tinywatt_proto::time::MonoNs;
 
 use super::super::line::{Lines, Point};
 use super::super::series;
-use super::{half_width, kind_word, valid_word};
+use super::{half_width, valid_word};
 use crate::carbon::grams;
 use crate::report::{Carbon, RunReport, TreatmentFacts, latency_of};
 use crate::result::{InferenceResult, InvalidReason, JobResult, Kind, Measurement, ModelFile, TrialResult, Uncertain};
@@ -91,7 +91,7 @@ impl<'a> Attempt<'a> {
             .tag("framework", self.framework())
             .tag("technique", self.technique())
             .tag("workload", self.facts().map_or("", |facts| facts.workload.word()))
-            .tag("kind", measurement.map_or("", |measurement| kind_word(measurement.kind)))
+            .tag("kind", measurement.map_or("", |measurement| measurement.kind.code()))
             .tag("valid", valid_word(result.is_valid()))
             .field("block", result.block)
             .field("replicate", result.replicate)
@@ -176,7 +176,7 @@ impl<'a> Attempt<'a> {
         for window in &measurement.windows {
             let (start, end) = (MonoNs(window.start_mono_ns), MonoNs(window.end_mono_ns));
             self.point("window")
-                .tag("kind", kind_word(measurement.kind))
+                .tag("kind", measurement.kind.code())
                 .tag("phase", &window.phase)
                 .tag("valid", valid_word(self.result.is_valid()))
                 .field("channel", &measurement.sensor)
@@ -232,7 +232,7 @@ impl<'a> Attempt<'a> {
                 .tag("family", self.family())
                 .tag("framework", self.framework())
                 .tag("technique", self.technique())
-                .tag("kind", kind_word(kind))
+                .tag("kind", kind.code())
                 .tag("phase", phase)
                 .tag("valid", valid_word(self.result.is_valid()))
                 .field("replicate", self.result.replicate)

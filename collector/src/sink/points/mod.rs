@@ -8,17 +8,7 @@ mod remembered;
 pub mod run;
 pub mod samples;
 
-use crate::result::{Kind, Uncertain};
-
-/// Word of a kind, as tags have it.
-fn kind_word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Measured => "measured",
-        Kind::MeasuredElsewhere => "measured_elsewhere",
-        Kind::Estimated => "estimated",
-        Kind::Simulated => "simulated",
-    }
-}
+use crate::result::Uncertain;
 
 /// Word of what counts and what does not, as tags have it.
 fn valid_word(is_valid: bool) -> &'static str {

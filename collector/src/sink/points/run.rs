@@ -4,7 +4,6 @@ use tinywatt_proto::v1;
 
 use super::super::line::{Lines, Point};
 use super::super::series;
-use super::kind_word;
 use crate::report::{BreakEven, JobFigures, Relation, Report, RunReport, WHOLE_JOB, table};
 use crate::result::Kind;
 
@@ -47,7 +46,7 @@ impl Run<'_> {
         let nanoseconds = |ns: u64| std::time::Duration::from_nanos(ns.saturating_sub(input.started_unix_ns));
         let mut kinds: Vec<Kind> = self.report.rows.iter().filter_map(|row| row.kind).collect();
         kinds.dedup();
-        let kinds = kinds.into_iter().map(kind_word).collect::<Vec<_>>().join(", ");
+        let kinds = kinds.into_iter().map(Kind::code).collect::<Vec<_>>().join(", ");
         let warnings: Vec<&str> = self.report.warnings.iter().map(|warning| warning.message.as_str()).collect();
         let (warnings, seed) = (warnings.join("\n"), input.seed.to_string());
         Point::new(series::named("run"))
@@ -87,7 +86,7 @@ impl Run<'_> {
             .tag("framework", row.framework.as_deref().unwrap_or_default())
             .tag("technique", row.technique.as_deref().unwrap_or_default())
             .tag("workload", row.workload)
-            .tag("kind", row.kind.map_or("", kind_word))
+            .tag("kind", row.kind.map_or("", Kind::code))
             .field("inferences_per_second", row.inferences_per_second)
             .field("model_file_bytes", row.model_file_bytes)
             .field("memory_bytes_peak", row.memory.map(|memory| memory.bytes_peak))
@@ -135,7 +134,7 @@ impl Run<'_> {
                 .field("treatment", &comparison.name)
                 .field("reference", &comparison.reference_name)
                 .field("node", &comparison.node)
-                .field("kind", comparison.kind.map(kind_word))
+                .field("kind", comparison.kind.map(Kind::code))
                 .field("replicate_count", comparison.replicate_count)
                 .field("difference", comparison.difference)
                 .field("difference_interval95_low", interval.map(|interval| interval.low))

@@ -14,6 +14,7 @@ use tinywatt_proto::v1::channel::Scale;
 use super::super::line::{Lines, Point, prefix, push_float};
 use super::super::series;
 use super::remembered::Remembered;
+use crate::result::Kind;
 use crate::store::{Axis, FedChannel, StoredBatch};
 
 /// What of the samples is written.
@@ -48,17 +49,6 @@ enum Quantity {
     Unknown,
 }
 
-/// Word of a kind, as tags have it.
-pub fn kind_word(kind: v1::FigureKind) -> &'static str {
-    match kind {
-        v1::FigureKind::Measured => "measured",
-        v1::FigureKind::MeasuredElsewhere => "measured_elsewhere",
-        v1::FigureKind::Estimated => "estimated",
-        v1::FigureKind::Simulated => "simulated",
-        v1::FigureKind::Unspecified => "",
-    }
-}
-
 // === impl Writer ===
 
 impl Writer {
@@ -72,7 +62,11 @@ impl Writer {
             Some(Scale::Counter(scale)) => Quantity::Counter(joules_per_count(scale)),
             Some(Scale::ShuntBus(_)) | None => Quantity::Unknown,
         };
-        let tags = [("channel", channel.name.as_str()), ("kind", kind_word(channel.kind())), ("node", node.as_str())];
+        let tags = [
+            ("channel", channel.name.as_str()),
+            ("kind", Kind::of(channel).map_or("", Kind::code)),
+            ("node", node.as_str()),
+        ];
         Self {
             quantity,
             raw_prefix: prefix(series::named("sample"), &tags),
